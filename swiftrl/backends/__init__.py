@@ -1,0 +1,1 @@
+"""Hardware: everything that knows a device by name."""

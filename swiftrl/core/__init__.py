@@ -1,0 +1,1 @@
+"""Foundations without hardware or models: errors, registry, configuration, messages."""

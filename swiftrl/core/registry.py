@@ -1,0 +1,105 @@
+"""Extensions by file name: a registry lists a package's modules and imports one when asked."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from swiftrl.core.errors import ConfigError
+
+__all__ = ["Registry", "did_you_mean", "load_plugin"]
+
+T = TypeVar("T")
+
+
+def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """Return " Did you mean X?" when a known name is close to `name`, else an empty string."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+class Registry(Generic[T]):
+    """Named objects of one kind, one module each.
+
+    The module's name is the key; the object is the module's attribute `attribute`. Modules are
+    found by listing `package` and imported on look-up, so that listing names imports nothing.
+    Other distributions add theirs by an entry point in the group `swiftrl.<kind>`; plugin files
+    by calling `register`.
+    """
+
+    def __init__(self, kind: str, package: str, attribute: str) -> None:
+        self.kind = kind
+        self.package = package
+        self.attribute = attribute
+        self._registered: dict[str, T] = {}
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted."""
+        found = set(self._registered) | set(self._entry_points())
+        spec = importlib.util.find_spec(self.package)
+        if spec is not None and spec.submodule_search_locations:
+            found |= {
+                module.name
+                for module in pkgutil.iter_modules(spec.submodule_search_locations)
+                if not module.name.startswith("_")
+            }
+        return sorted(found)
+
+    def register(self, name: str, item: T) -> None:
+        """Add an object under `name`; a name that is taken raises ConfigError."""
+        if name in self.names():
+            raise ConfigError(f"{self.kind} {name!r} is registered already; choose another name.")
+        self._registered[name] = item
+
+    def get(self, name: str) -> T:
+        """Return the object called `name`.
+
+        Raises:
+            ConfigError: no such name; the message lists the known ones.
+        """
+        if name in self._registered:
+            return self._registered[name]
+        plugins = self._entry_points()
+        if name in plugins:
+            return cast(T, plugins[name].load())
+        known = self.names()
+        if name not in known:
+            raise ConfigError(
+                f"unknown {self.kind} {name!r}; known: {', '.join(known)}."
+                + did_you_mean(name, known)
+            )
+        module = importlib.import_module(f"{self.package}.{name}")
+        return cast(T, getattr(module, self.attribute))
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Yield every (name, object); this imports every module."""
+        for name in self.names():
+            yield name, self.get(name)
+
+    def _entry_points(self) -> dict:
+        return {point.name: point for point in entry_points(group=f"swiftrl.{self.kind}")}
+
+
+def load_plugin(path: str) -> None:
+    """Run a user's plugin file, which registers its own objects (`--external_plugins`).
+
+    Raises:
+        ConfigError: the file is absent or is not Python.
+    """
+    file = Path(path)
+    if not file.is_file() or file.suffix != ".py":
+        raise ConfigError(f"--external_plugins {path}: expected an existing .py file.")
+    name = f"swiftrl_plugin_{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--external_plugins {path}: cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)

@@ -1,0 +1,1 @@
+"""Sources, row formats, mixing, encoding and batches of trees."""

@@ -1,0 +1,1 @@
+"""Generation, for rollouts and serving alike."""

@@ -1,0 +1,1 @@
+"""Model specifications by family: data only."""

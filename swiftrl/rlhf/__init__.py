@@ -1,0 +1,1 @@
+"""Training: the tree batch, losses, algorithms and the trainer."""

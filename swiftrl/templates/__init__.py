@@ -1,0 +1,1 @@
+"""Chat templates: rendering, probing and loss masks."""
