@@ -1,0 +1,74 @@
+"""Settings of models and adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swiftrl.core.config import setting
+
+__all__ = ["ModelConfig", "TunerConfig"]
+
+DTYPES = ("bfloat16", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Model."""
+
+    model: str | None = setting(
+        None,
+        "Local folder, `builtin:NAME` (see `swiftrl env`), or hub id (ModelScope, or Hugging "
+        "Face with --use_hf true).",
+    )
+    model_type: str | None = setting(
+        None, "Registry entry to use when the folder alone does not tell."
+    )
+    model_revision: str | None = setting(None, "Branch, tag or commit on the hub.")
+    use_hf: bool = setting(False, "Take hub ids from Hugging Face instead of ModelScope.")
+    hub_token: str | None = setting(None, "Token for private repositories.", secret=True)
+    torch_dtype: str | None = setting(
+        None,
+        "Type to compute in. Trainable weights are kept in float32 whatever it is. Unset: "
+        "bfloat16 where the hardware has it, else float32.",
+        choices=DTYPES,
+    )
+    attn_impl: str | None = setting(
+        None,
+        "Attention of the rows layout and of generation. Unset: sdpa.",
+        choices=("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"),
+    )
+    adapters: list[str] = setting([], "LoRA adapter folders to put on the model.")
+    use_cpu: bool = setting(False, "Use the CPU even if an accelerator is present.")
+
+
+@dataclass(frozen=True)
+class TunerConfig:
+    """What is trained: LoRA or all weights."""
+
+    tuner_type: str = setting(
+        "lora", "Train LoRA adapters or all weights.", choices=("lora", "full"),
+        aliases=("train_type",),
+    )
+    lora_rank: int = setting(8, "Rank of the LoRA matrices.")
+    lora_alpha: int = setting(32, "LoRA scale: updates are multiplied by alpha / rank.")
+    lora_dropout: float = setting(0.05, "Dropout on the input of the LoRA matrices.")
+    lora_bias: str = setting("none", "Which biases train.", choices=("none", "all", "lora_only"))
+    use_rslora: bool = setting(False, "Scale by alpha / sqrt(rank) (arXiv:2312.03732).")
+    use_dora: bool = setting(False, "Weight-decomposed LoRA (arXiv:2402.09353).")
+    target_modules: list[str] = setting(
+        ["all-linear"],
+        "Modules that get LoRA: all-linear (every linear layer but the head), or name endings.",
+    )
+    target_regex: str | None = setting(
+        None, "Regular expression on full module names, instead of --target_modules."
+    )
+    modules_to_save: list[str] = setting(
+        [], "Modules trained in full and saved with the adapter, e.g. embed_tokens lm_head."
+    )
+    init_weights: str = setting(
+        "true",
+        "Initialisation of LoRA: true (zero update), gaussian, pissa, olora, loftq, eva, orthogonal.",
+    )
+    freeze_llm: bool = setting(False, "Full training: leave the language model's weights alone.")
+    freeze_vit: bool = setting(True, "Leave the vision or audio tower's weights alone.")
+    freeze_aligner: bool = setting(True, "Leave the projector's weights alone.")

@@ -1,0 +1,126 @@
+"""What an algorithm is: settings, the rows it eats, and a loss over token log-probabilities.
+
+An algorithm sees neither hardware, nor layout, nor distribution. The trainer calls `loss` on one
+micro-batch after another, sums `LossOutput.sum` and `LossOutput.count` over the whole optimizer
+step and all ranks, and divides once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+from swiftrl.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["ALGORITHMS", "Algorithm", "LossInputs", "LossOutput", "RowKind"]
+
+RowKind = Literal["preference", "instruction", "text", "labelled", "prompt"]
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True, slots=True)
+class LossInputs:
+    """A micro-batch as a loss sees it: N trained tokens of B sequences.
+
+    Attributes:
+        logps: [N] log pi(token), nats, float32, with gradient.
+        ref_logps: [N] the reference's, no gradient; None if the algorithm needs none.
+        sequence_index: [N] int64, which of the B sequences a token belongs to, ascending.
+        weights: [N] float32 > 0, the loss weight of each token (1 unless the data says otherwise).
+        num_sequences: B. For preference rows sequence 2p is chosen and 2p + 1 rejected.
+        columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
+    """
+
+    logps: Tensor
+    ref_logps: Tensor | None
+    sequence_index: Tensor
+    weights: Tensor
+    num_sequences: int
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def per_sequence(self, values_N: Tensor) -> Tensor:
+        """Return [B] sums of [N] values over each sequence's tokens (float32 or wider)."""
+        return values_N.new_zeros(self.num_sequences).index_add(
+            0, self.sequence_index, values_N
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """The loss of a micro-batch before division.
+
+    Attributes:
+        sum: scalar with gradient, summed over what `count` counts.
+        count: scalar (tokens, pairs, ...) that the global sum is divided by.
+        metrics: name -> (sum, count); reported as the quotient of their global sums.
+    """
+
+    sum: Tensor
+    count: Tensor | float
+    metrics: Mapping[str, tuple[Tensor | float, Tensor | float]] = field(default_factory=dict)
+
+
+class Algorithm(ABC, Generic[Settings]):
+    """Base of the algorithms; one file each in `rlhf/algorithms`, exported as `ALGORITHM`.
+
+    Class attributes:
+        name: value of `--rlhf_type` (the file's name).
+        summary: one line for help and docs.
+        paper: where it comes from.
+        Config: dataclass of its own settings.
+        row_kind: what it eats; "preference" gives two sequences a row.
+        loss_scale: which turns train unless the user says otherwise.
+        command: the command it belongs to.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str] = ""
+    Config: ClassVar[type]
+    row_kind: ClassVar[RowKind]
+    loss_scale: ClassVar[Literal["default", "last_round", "all"]] = "default"
+    command: ClassVar[Literal["rlhf", "sft", "pt"]] = "rlhf"
+
+    def __init__(self, config: Settings) -> None:
+        """Check the settings.
+
+        Raises:
+            ConfigError: they contradict each other.
+        """
+        self.config = config
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether `LossInputs.ref_logps` must be there."""
+        return False
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the loss mixes rows, so that it must see the whole optimizer step at once.
+
+        The trainer then gathers the log-probabilities of all micro-batches and ranks, calls
+        `loss` on them together, and carries the gradient back to each micro-batch: the result is
+        the same however the step is divided.
+        """
+        return False
+
+    @abstractmethod
+    def loss(self, inputs: LossInputs) -> LossOutput:
+        """Return the loss of a micro-batch (of the whole step if `coupled`)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what must survive a restart (numbers and tensors); it is saved with each checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+
+
+ALGORITHMS: Registry[type[Algorithm]] = Registry(
+    "algorithm", "swiftrl.rlhf.algorithms", "ALGORITHM"
+)

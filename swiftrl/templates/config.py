@@ -1,0 +1,45 @@
+"""Settings of chat templates and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from swiftrl.core.config import setting
+
+__all__ = ["TemplateConfig"]
+
+
+@dataclass(frozen=True)
+class TemplateConfig:
+    """Chat template and loss mask."""
+
+    template: str | None = setting(
+        None,
+        "Name in the template library, or a .jinja file. Unset: the model's own template.",
+    )
+    max_length: int | None = setting(
+        None, "Longest sequence in tokens, prompt and reply. Unset: what the model can take."
+    )
+    truncation_strategy: str | None = setting(
+        None,
+        "What happens to longer rows: raise (error with file and line), delete (set aside and "
+        "counted), left (cut the oldest prompt tokens), right (cut the end), split (text only: "
+        "several rows). Unset: raise, or delete with --strict false.",
+        choices=("raise", "delete", "left", "right", "split"),
+    )
+    system: str | None = setting(
+        None, "System prompt for rows that have none; a file's path reads the file."
+    )
+    loss_scale: str | None = setting(
+        None,
+        "Which assistant turns train: default (all), last_round (after the last user turn), all "
+        "(every token). Unset: last_round for rlhf, default for sft, all for pt.",
+        choices=("default", "last_round", "all"),
+    )
+    enable_thinking: bool | None = setting(
+        None, "Passed to templates that know it. Unset: the template's own default."
+    )
+    response_prefix: str | None = setting(
+        None, "Text that every reply starts with, given and not trained."
+    )
+    chat_template_kwargs: dict = setting({}, "More variables for the template, as JSON.")
