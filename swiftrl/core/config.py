@@ -121,9 +121,7 @@ class Settings:
         for name, value in changes.items():
             group = self.options[name].group
             groups[group] = dataclasses.replace(groups[group], **{name: value})
-        sources = self.sources | {
-            name: "resolved" for name in changes if name not in self.sources
-        }
+        sources = self.sources | {name: "resolved" for name in changes if name not in self.sources}
         return Settings(groups, sources, self.options)
 
     def shown(self, name: str) -> Any:
@@ -224,9 +222,7 @@ def parse(
     return Settings(instances, sources, options)
 
 
-def build_parser(
-    command: str, groups: Sequence[type], description: str
-) -> argparse.ArgumentParser:
+def build_parser(command: str, groups: Sequence[type], description: str) -> argparse.ArgumentParser:
     """Return the argparse parser of a command: the help page lists every flag."""
     parser = _Parser(
         prog=f"swiftrl {command}",
@@ -235,8 +231,12 @@ def build_parser(
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=100),
     )
-    parser.add_argument("--config", metavar="FILE", help="YAML or JSON file of these settings; "
-                        "it may also stand first, without the flag. Flags win over it.")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="YAML or JSON file of these settings; "
+        "it may also stand first, without the flag. Flags win over it.",
+    )
     for group in groups:
         title = (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
         section = parser.add_argument_group(title)
@@ -244,7 +244,9 @@ def build_parser(
             section.add_argument(
                 *[f"--{name}" for name in (option.name, *option.aliases)],
                 dest=option.name,
-                nargs="*" if option.is_list else ("?" if "bool" in type_name(option.type) else None),
+                nargs="*"
+                if option.is_list
+                else ("?" if "bool" in type_name(option.type) else None),
                 const="true",
                 metavar=_metavar(option),
                 help=f"{option.help} (default: {_plain(option.default)})".replace("%", "%%"),

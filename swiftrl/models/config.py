@@ -46,7 +46,9 @@ class TunerConfig:
     """What is trained: LoRA or all weights."""
 
     tuner_type: str = setting(
-        "lora", "Train LoRA adapters or all weights.", choices=("lora", "full"),
+        "lora",
+        "Train LoRA adapters or all weights.",
+        choices=("lora", "full"),
         aliases=("train_type",),
     )
     lora_rank: int = setting(8, "Rank of the LoRA matrices.")

@@ -34,6 +34,7 @@ class LossInputs:
         weights: [N] float32 > 0, the loss weight of each token (1 unless the data says otherwise).
         num_sequences: B. For preference rows sequence 2p is chosen and 2p + 1 rejected.
         columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
+        training: False in evaluation: running statistics stay as they are.
     """
 
     logps: Tensor
@@ -42,12 +43,11 @@ class LossInputs:
     weights: Tensor
     num_sequences: int
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    training: bool = True
 
     def per_sequence(self, values_N: Tensor) -> Tensor:
         """Return [B] sums of [N] values over each sequence's tokens (float32 or wider)."""
-        return values_N.new_zeros(self.num_sequences).index_add(
-            0, self.sequence_index, values_N
-        )
+        return values_N.new_zeros(self.num_sequences).index_add(0, self.sequence_index, values_N)
 
 
 @dataclass(frozen=True, slots=True)

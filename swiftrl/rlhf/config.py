@@ -37,9 +37,7 @@ class TrainConfig:
         "Shape of the learning rate after warm-up.",
         choices=("cosine", "linear", "constant", "cosine_with_min_lr", "wsd"),
     )
-    min_lr_ratio: float = setting(
-        0.1, "Last learning rate over the peak, for cosine_with_min_lr."
-    )
+    min_lr_ratio: float = setting(0.1, "Last learning rate over the peak, for cosine_with_min_lr.")
     warmup_ratio: float = setting(0.0, "Share of the steps in which the learning rate rises.")
     warmup_steps: int = setting(0, "The same in steps; wins over --warmup_ratio.")
     optim: str = setting("adamw", "Optimizer.", choices=("adamw", "sgd"))
@@ -110,6 +108,7 @@ class ReferenceConfig:
         [], "Adapters of the reference. With --adapters and LoRA: usually the same folders."
     )
     precompute_ref_log_probs: bool = setting(
-        False, "Compute the reference's log-probabilities once, before training, and keep them on "
+        False,
+        "Compute the reference's log-probabilities once, before training, and keep them on "
         "disk: the reference then costs neither time nor memory while training.",
     )
