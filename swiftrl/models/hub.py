@@ -1,0 +1,125 @@
+"""Downloads from ModelScope and Hugging Face, with errors that say what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from swiftrl.core.compat import require
+from swiftrl.core.errors import ModelError
+
+__all__ = ["download", "is_hub_id"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Pickles, other frameworks' and llama.cpp's copies of the weights are never fetched.
+_IGNORED = [
+    "*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.ot",
+    "original/*", "consolidated*", "onnx/*", "*.md", "*.png", "*.jpg", "*.mp4",
+]  # fmt: skip
+
+
+def is_hub_id(text: str) -> bool:
+    """Return whether `text` has the form "owner/name"."""
+    return _HUB_ID.fullmatch(text) is not None
+
+
+def download(
+    hub_id: str, *, use_hf: bool = False, revision: str | None = None, token: str | None = None
+) -> Path:
+    """Return the folder of a published model, downloaded unless it is in the hub's cache.
+
+    Args:
+        hub_id: "owner/name".
+        use_hf: Hugging Face instead of ModelScope.
+        revision: branch, tag or commit; None is the hub's default branch.
+        token: for private and gated models; None uses the hub's own log-in. Never shown.
+
+    Raises:
+        ModelError: no such model or revision, no access, or no connection.
+    """
+    return _huggingface(hub_id, revision, token) if use_hf else _modelscope(hub_id, revision, token)
+
+
+def _huggingface(hub_id: str, revision: str | None, token: str | None) -> Path:
+    import huggingface_hub
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id, revision=revision, token=token, ignore_patterns=_IGNORED
+            )
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(_explain(error, hub_id, revision, "Hugging Face", "HF_TOKEN")) from None
+
+
+def _modelscope(hub_id: str, revision: str | None, token: str | None) -> Path:
+    modelscope = require(
+        "modelscope",
+        extra="modelscope",
+        purpose=f"--model {hub_id} from ModelScope (--use_hf true takes it from Hugging Face)",
+    )
+    errors = require("modelscope.hub.errors", extra="modelscope", purpose="ModelScope")
+    hub_error = getattr(errors, "HubError", OSError)
+    try:
+        return Path(
+            modelscope.snapshot_download(
+                hub_id, revision=revision, token=token, ignore_patterns=_IGNORED
+            )
+        )
+    except (OSError, ValueError, hub_error) as error:
+        message = _explain(error, hub_id, revision, "ModelScope", "MODELSCOPE_API_TOKEN")
+        raise ModelError(message) from None
+
+
+# The hubs' exception classes by name, since they differ among versions. First match wins.
+_CAUSES = (
+    (
+        ("GatedRepoError", "PermissionDeniedError"),
+        "access to it is restricted. Accept its terms on the site, then give --hub_token or set "
+        "{variable}.",
+    ),
+    (
+        ("RevisionNotFoundError", "NoValidRevisionError"),
+        "it has no revision {revision!r}. Check --model_revision.",
+    ),
+    (
+        ("RepositoryNotFoundError", "NotExistError"),
+        "there is no such model, or it is private. Check the spelling; for a private one give "
+        "--hub_token or set {variable}.{other_hub}",
+    ),
+    (
+        ("AuthenticationError", "NotLoginException", "LocalTokenNotFoundError"),
+        "the site refused the token. Check --hub_token or {variable}.",
+    ),
+    (
+        ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "NetworkError", "ConnectionError",
+         "ConnectError", "Timeout", "TimeoutError", "RequestTimeoutError"),
+        "the site cannot be reached and the model is not in the local cache. Check the network "
+        "and proxy settings, or give a local folder.",
+    ),
+)  # fmt: skip
+
+
+def _explain(error: Exception, hub_id: str, revision: str | None, site: str, variable: str) -> str:
+    kinds = {cls.__name__ for cls in type(error).__mro__}
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    kinds |= {401: {"AuthenticationError"}, 403: {"GatedRepoError"}, 404: {"NotExistError"}}.get(
+        status, set()
+    )
+    other_hub = (
+        " It may be on Hugging Face: --use_hf true."
+        if site == "ModelScope"
+        else " It may be on ModelScope: --use_hf false."
+    )
+    for names, cause in _CAUSES:
+        if kinds & set(names):
+            said = cause.format(variable=variable, revision=revision, other_hub=other_hub)
+            return f"{hub_id} on {site}: {said}"
+    # Some messages of the hubs quote the request, whose headers may hold the token.
+    first_line = str(error).strip().split("\n")[0]
+    return f"{hub_id} on {site}: {type(error).__name__}: {_without_token(first_line)}"
+
+
+def _without_token(text: str) -> str:
+    return re.sub(r"(hf_|ms-|Bearer\s+)[\w-]{8,}", r"\1***", text)

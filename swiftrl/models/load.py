@@ -1,0 +1,262 @@
+"""Tokenizer, processor and weights, read from a checked folder."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swiftrl.core import log
+from swiftrl.core.errors import ModelError
+from swiftrl.models.config import ModelConfig
+from swiftrl.models.resolve import Resolved
+from swiftrl.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from swiftrl.backends.base import Backend
+
+__all__ = [
+    "LoadedModel",
+    "load_config",
+    "load_model",
+    "load_processor",
+    "load_tokenizer",
+    "stop_token_ids",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready for use, with all that came from its folder.
+
+    Attributes:
+        model: on its device, in evaluation mode.
+        tokenizer: as published.
+        processor: for pictures and the like; None for text models.
+        spec: the registry's entry, if there is one.
+        path: folder it came from.
+        name: what the user called it.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    processor: Any | None
+    spec: ModelSpec | None
+    path: Path
+    name: str
+
+
+def load_tokenizer(resolved: Resolved) -> PreTrainedTokenizerBase:
+    """Return the tokenizer of a model folder.
+
+    Raises:
+        ModelError: its files are absent or broken, or it runs code of its own.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            f"{resolved.path}: the tokenizer cannot be loaded: {_first_line(error)} Expected "
+            "tokenizer.json and tokenizer_config.json (or the files of a sentencepiece or tiktoken "
+            "tokenizer) beside the weights."
+        ) from error
+    if len(tokenizer) == 0:
+        raise ModelError(f"{resolved.path}: the tokenizer is empty; its files are absent.")
+    return tokenizer
+
+
+def load_processor(resolved: Resolved) -> Any | None:
+    """Return what turns pictures and the like into inputs, or None for text models."""
+    markers = ("processor_config.json", "preprocessor_config.json")
+    if not any((resolved.path / name).is_file() for name in markers):
+        return None
+    from transformers import AutoImageProcessor, AutoProcessor
+
+    try:
+        return AutoProcessor.from_pretrained(resolved.path, trust_remote_code=False)
+    except (ImportError, ValueError, OSError):
+        # Some processors want a video library merely to be built; pictures do without.
+        return AutoImageProcessor.from_pretrained(resolved.path, trust_remote_code=False)
+
+
+def load_config(resolved: Resolved) -> PretrainedConfig:
+    """Return the model's configuration as transformers understands it.
+
+    Raises:
+        ModelError: transformers does not know this type of model.
+    """
+    from transformers import AutoConfig, __version__
+
+    try:
+        return AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        known = resolved.config.get("model_type")
+        raise ModelError(
+            f"{resolved.path}: transformers {__version__} cannot read this model's configuration "
+            f"(model_type {known!r}): {_first_line(error)}{_newer(resolved)}"
+        ) from error
+
+
+def load_model(
+    resolved: Resolved, config: ModelConfig, backend: Backend, *, dtype: str | None = None
+) -> LoadedModel:
+    """Read tokenizer and weights, and put the model on this process's device.
+
+    Args:
+        resolved: a checked folder.
+        config: dtype and attention are taken from it.
+        backend: where the model goes.
+        dtype: overrides config.torch_dtype, e.g. "float32" to merge adapters.
+
+    Raises:
+        ModelError: the weights do not fit the architecture, or it is not served.
+    """
+    import torch
+
+    tokenizer = load_tokenizer(resolved)
+    model_config = load_config(resolved)
+    architecture = _model_class(resolved)
+    compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
+    try:
+        # Mismatched sizes are collected like missing weights so that one message names them all.
+        with _quiet_transformers():
+            model, report = architecture.from_pretrained(
+                resolved.path,
+                config=model_config,
+                dtype=compute,
+                attn_implementation=config.attn_impl or "sdpa",
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        raise ModelError(f"{resolved.path}: loading failed: {error}") from error
+    _check_report(resolved, report)
+    _check_vocabulary(resolved, model, tokenizer)
+    model = model.to(backend.current_device()).eval()
+    processor = load_processor(resolved)
+    return LoadedModel(model, tokenizer, processor, resolved.spec, resolved.path, resolved.name)
+
+
+def stop_token_ids(loaded: LoadedModel) -> tuple[int, ...]:
+    """Return the ids that end a reply: the generation config's, the tokenizer's, the family's."""
+    found: list[int] = []
+    generation = getattr(loaded.model, "generation_config", None)
+    eos = getattr(generation, "eos_token_id", None)
+    found += eos if isinstance(eos, list) else [eos]
+    found.append(loaded.tokenizer.eos_token_id)
+    vocabulary = loaded.tokenizer.get_vocab()
+    found += [vocabulary.get(token) for token in (loaded.spec.stop_tokens if loaded.spec else ())]
+    return tuple(dict.fromkeys(token for token in found if token is not None))
+
+
+def _model_class(resolved: Resolved) -> Any:
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    name = resolved.architecture
+    if name is None:
+        model_type = resolved.config.get("model_type")
+        for mapping in (
+            modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+            modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        ):
+            name = name or mapping.get(model_type)
+    found = getattr(transformers, name or "", None)
+    if found is None:
+        raise ModelError(
+            f"{resolved.path}: transformers {transformers.__version__} has no architecture "
+            f"{name!r}.{_newer(resolved)}"
+        )
+    if not found.can_generate():
+        raise ModelError(
+            f"{resolved.path}: {name} does not generate text; expected a causal or "
+            "vision-language model with its language-model head."
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' own load report back (ours follows), and its bar off non-terminals."""
+    from transformers.utils import logging as hf_logging
+
+    level, bar = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if bar:
+            hf_logging.enable_progress_bar()
+
+
+def _newer(resolved: Resolved) -> str:
+    least = resolved.spec.min_transformers if resolved.spec else None
+    if "auto_map" in resolved.config:
+        return (
+            " It brings Python code of its own, which is never run. Use a version of the model "
+            "that transformers implements (often published with -hf in its name)."
+        )
+    return f" Install transformers{f'>={least}' if least else ' in a newer version'}."
+
+
+def _check_report(resolved: Resolved, report: dict[str, Any]) -> None:
+    mismatched = sorted(report["mismatched_keys"], key=str)
+    if mismatched:
+        shapes = "; ".join(
+            f"{key}: {tuple(stored)} in the file, {tuple(wanted)} by config.json"
+            for key, stored, wanted in mismatched[:3]
+        )
+        raise ModelError(
+            f"{resolved.path}: {len(mismatched)} weights do not fit config.json: {shapes}. The "
+            "files belong to different models."
+        )
+    if report.get("error_msgs"):
+        raise ModelError(f"{resolved.path}: loading failed: {'; '.join(report['error_msgs'])}")
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{resolved.path}: {len(missing)} weights of {resolved.architecture} are not in the "
+            f"files and would start random: {_summary(missing)}. Use a folder that holds the "
+            "whole model."
+        )
+    unexpected = sorted(report["unexpected_keys"])
+    if unexpected:
+        log.warn(
+            f"{resolved.path}: {len(unexpected)} weights in the files have no place in "
+            f"{resolved.architecture} and are left out: {_summary(unexpected)}."
+        )
+
+
+def _summary(keys: list[str]) -> str:
+    """Return key names with layer numbers folded: "model.layers.*.mlp.up_proj.weight (x28)"."""
+    patterns = Counter(re.sub(r"(?<=\.)\d+(?=\.)", "*", key) for key in keys)
+    shown = [f"{name} (x{count})" if count > 1 else name for name, count in patterns.items()]
+    return ", ".join(shown[:4]) + (", ..." if len(shown) > 4 else "")
+
+
+def _check_vocabulary(resolved: Resolved, model: Any, tokenizer: Any) -> None:
+    rows = model.get_input_embeddings().weight.shape[0]
+    largest = max(tokenizer.get_vocab().values(), default=0)
+    if largest >= rows:
+        raise ModelError(
+            f"{resolved.path}: the tokenizer's largest id is {largest} but the model embeds only "
+            f"{rows} tokens. The tokenizer belongs to another model."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if line.endswith(".") else f"{line}."

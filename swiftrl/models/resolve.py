@@ -1,0 +1,134 @@
+"""From what a user types as `--model` to a checked folder and its spec."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swiftrl.core.errors import ModelError
+from swiftrl.models.catalog import all_specs, by_architecture, by_hub_id, by_name
+from swiftrl.models.folder import check_model_folder
+from swiftrl.models.hub import download, is_hub_id
+from swiftrl.models.spec import ModelSpec
+
+__all__ = ["Resolved", "builtin_names", "resolve"]
+
+_BUILTIN_PREFIX = "builtin:"
+_BUILTIN_FOLDER = Path(__file__).parent / "builtin"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A model folder that has been checked.
+
+    Attributes:
+        path: the local folder.
+        name: what the user typed, for messages and records.
+        spec: the registry's entry, or None for an architecture it does not list.
+        config: config.json as it stands.
+    """
+
+    path: Path
+    name: str
+    spec: ModelSpec | None
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> str | None:
+        """The model's class name, or None where config.json names only a model type."""
+        return next(iter(self.config.get("architectures") or ()), None)
+
+
+def builtin_names() -> list[str]:
+    """Return the names that can follow "builtin:"."""
+    if not _BUILTIN_FOLDER.is_dir():
+        return []
+    return sorted(path.parent.name for path in _BUILTIN_FOLDER.glob("*/config.json"))
+
+
+def resolve(
+    model: str,
+    *,
+    use_hf: bool = False,
+    revision: str | None = None,
+    model_type: str | None = None,
+    token: str | None = None,
+) -> Resolved:
+    """Find a model and check that it can be loaded, without reading its weights.
+
+    Args:
+        model: a local folder, "builtin:NAME", or a hub id "owner/name".
+        use_hf: look hub ids up on Hugging Face instead of ModelScope.
+        revision: branch, tag or commit on the hub.
+        model_type: the registry entry to use, whatever the folder says.
+        token: for private repositories.
+
+    Raises:
+        ModelError: nothing there, or what is there is incomplete or unsafe.
+        ConfigError: unknown model_type, or an optional package is absent.
+    """
+    spec = by_name(model_type) if model_type else None
+    path = _locate(model, use_hf=use_hf, revision=revision, token=token)
+    config = check_model_folder(path)
+    return Resolved(path, model, spec or _spec_of(model, config), config)
+
+
+def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None) -> Path:
+    if model.startswith(_BUILTIN_PREFIX):
+        return _builtin(model.removeprefix(_BUILTIN_PREFIX))
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        hint = f" (perhaps {path.parent})" if (path.parent / "config.json").is_file() else ""
+        raise ModelError(
+            f"--model {model}: is a file; expected the folder that holds config.json and the "
+            f"weights{hint}."
+        )
+    if is_hub_id(model):
+        try:
+            return download(model, use_hf=use_hf, revision=revision, token=token)
+        except ModelError as error:
+            raise ModelError(f"--model {model}: no such folder here, and {error}") from None
+    raise ModelError(
+        f"--model {model}: no such folder (looked for {path.absolute()})." + _nearest(model, path)
+    )
+
+
+def _builtin(name: str) -> Path:
+    names = builtin_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        raise ModelError(
+            f"--model builtin:{name}: no such built-in model; there are: {', '.join(names)}."
+            + (f" Did you mean builtin:{close[0]}?" if close else "")
+        )
+    return _BUILTIN_FOLDER / name
+
+
+def _nearest(model: str, path: Path) -> str:
+    """Return hints: siblings of the folder, built-in names and hub ids that look alike."""
+    hints = []
+    if path.parent.is_dir():
+        siblings = [item.name for item in path.parent.iterdir() if item.is_dir()]
+        hints += [
+            str(path.parent / name) for name in difflib.get_close_matches(path.name, siblings, n=1)
+        ]
+    hints += [f"builtin:{name}" for name in difflib.get_close_matches(path.name, builtin_names())]
+    ids = {hub.modelscope.split("/")[-1]: hub.modelscope for s in all_specs() for hub in s.hub_ids}
+    hints += [ids[name] for name in difflib.get_close_matches(path.name, list(ids), n=2)]
+    if hints:
+        return f" Did you mean {' or '.join(hints)}?"
+    return " Expected a local folder, builtin:NAME, or a hub id such as Qwen/Qwen3-0.6B."
+
+
+def _spec_of(model: str, config: dict[str, Any]) -> ModelSpec | None:
+    """Return the spec listed for a hub id, else for the architecture if only one family has it."""
+    listed = by_hub_id(model)
+    architecture = next(iter(config.get("architectures") or ()), "")
+    candidates = by_architecture(architecture)
+    if listed is not None and listed in candidates:
+        return listed
+    return candidates[0] if len(candidates) == 1 else None
