@@ -1,0 +1,269 @@
+"""Log-probabilities of given tokens without the [N, V] matrix of logits.
+
+Shapes: N trained tokens, V vocabulary, D width, C tokens of a chunk.
+
+With logits z = cap(s * (h W^T + b)) / t for scale s, soft cap and temperature t:
+    log p = z[target] - logsumexp(z);  entropy = logsumexp(z) - sum_v p_v z_v.
+The products run in the type of the hidden states; everything behind them in float32 (float64 for
+float64). Only C rows of logits exist at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ["LogitTerms", "linear_logprobs", "module_logprobs"]
+
+CHUNK = 256
+"""Tokens of a chunk: 32 MiB of float32 logits for a vocabulary of 32k."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogitTerms:
+    """What happens to the head's output before the softmax.
+
+    Attributes:
+        scale: factor (Cohere's logit_scale, one over Granite's logits_scaling).
+        soft_cap: z becomes cap * tanh(z / cap) (Gemma 2); None is off.
+        temperature: z is divided by it; 1 is the model's own distribution.
+    """
+
+    scale: float = 1.0
+    soft_cap: float | None = None
+    temperature: float = 1.0
+
+    def apply_(self, logits: Tensor) -> Tensor:
+        """Turn raw logits into z, in place."""
+        if self.soft_cap is None:
+            factor = self.scale / self.temperature
+            return logits if factor == 1.0 else logits.mul_(factor)
+        inner, outer = self.scale / self.soft_cap, self.soft_cap / self.temperature
+        return logits.mul_(inner).tanh_().mul_(outer)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Turn raw logits into z; autograd sees through it."""
+        if self.soft_cap is None:
+            return logits * (self.scale / self.temperature)
+        inner, outer = self.scale / self.soft_cap, self.soft_cap / self.temperature
+        return torch.tanh(logits * inner) * outer
+
+    def slope(self, z: Tensor) -> Tensor | float:
+        """Return d z / d raw logits, given z."""
+        if self.soft_cap is None:
+            return self.scale / self.temperature
+        tanh = z * (self.temperature / self.soft_cap)
+        return tanh.square_().neg_().add_(1.0).mul_(self.scale / self.temperature)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A linear head and how its output is read.
+
+    Attributes:
+        products: type of the matrix products.
+        chunk: C.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    terms: LogitTerms
+    products: torch.dtype
+    chunk: int
+
+    def chunks(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield (rows, hidden states [C, D], z [C, V]) of each chunk."""
+        weight = self.weight.to(self.products)
+        bias = None if self.bias is None else self.bias.to(self.products)
+        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        for start in range(0, len(hidden), self.chunk):
+            rows = slice(start, start + self.chunk)
+            states = hidden[rows].to(self.products)
+            z = F.linear(states, weight, bias).to(wide)
+            yield rows, states, self.terms.apply_(z)
+
+
+def _exponentials_(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn z into exp(z - max) in place; return (log p of the targets, max, row sums), [C, 1]."""
+    at_target = z.gather(1, target)
+    largest = z.amax(1, keepdim=True)
+    total = z.sub_(largest).exp_().sum(1, keepdim=True)
+    return at_target - largest - total.log(), largest, total
+
+
+class _FrozenHead(torch.autograd.Function):
+    """Log-probabilities when only the hidden states need a gradient.
+
+    d log p / d h = s / t (W[target] - sum_v p_v W[v]), [N, D] like the hidden states, is found
+    while the logits are there: the backward pass scales its rows and recomputes nothing.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, target_ids: Tensor, head: _Head) -> Tensor:
+        direction = torch.empty_like(hidden)
+        weight = head.weight.to(head.products)
+        logps = []
+        for rows, _, z in head.chunks(hidden):
+            target = target_ids[rows, None]
+            slope = head.terms.slope(z)
+            logp, _, total = _exponentials_(z, target)
+            gradient = z.div_(total.neg_()).scatter_add_(1, target, torch.ones_like(logp))
+            direction[rows] = gradient.mul_(slope).to(head.products) @ weight
+            logps.append(logp)
+        ctx.save_for_backward(direction)
+        return torch.cat(logps).squeeze(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (direction,) = ctx.saved_tensors
+        return direction * gradients[0].to(direction.dtype)[:, None], None, None
+
+
+class _TrainedHead(torch.autograd.Function):
+    """Log-probabilities and entropies; the backward pass recomputes the logits.
+
+    With p = softmax(z), H its entropy and upstream gradients g (log p) and e (H):
+        d / d z_v = g ([v = target] - p_v) - e p_v (log p_v + H).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, head: _Head
+    ) -> tuple[Tensor, Tensor]:
+        logps, entropies = _forward(hidden, ids, head, want_entropy=True)
+        assert entropies is not None
+        ctx.save_for_backward(hidden, weight, bias, ids, entropies)
+        ctx.head = head
+        return logps, entropies
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, ids, entropies = ctx.saved_tensors
+        head: _Head = ctx.head
+        d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
+        for rows, states, z in head.chunks(hidden):
+            slope = head.terms.slope(z)
+            g, e = gradients[0][rows, None], gradients[1][rows, None]
+            log_p = z.log_softmax(1)
+            p = log_p.exp()
+            d_z = p * (-g - e * (log_p + entropies[rows, None]))
+            d_z = torch.nan_to_num_(d_z).scatter_add_(1, ids[rows, None], g)
+            d_z = d_z.mul_(slope).to(head.products)
+            if d_hidden is not None:
+                d_hidden[rows] = (d_z @ weight.to(head.products)).to(hidden.dtype)
+            if d_weight is not None:
+                d_weight += (d_z.t() @ states).to(weight.dtype)
+            if d_bias is not None:
+                d_bias += d_z.sum(0).to(d_bias.dtype)
+        return d_hidden, d_weight, d_bias, None, None
+
+
+def _forward(
+    hidden: Tensor, ids: Tensor, head: _Head, *, want_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    logps, entropies = [], []
+    for rows, _, z in head.chunks(hidden):
+        before = z.clone() if want_entropy else z
+        logp, largest, total = _exponentials_(z, ids[rows, None])
+        logps.append(logp)
+        if want_entropy:
+            mean = z.mul_(before.sub_(largest)).nan_to_num_().sum(1, keepdim=True) / total
+            entropies.append(total.log() - mean)
+    entropy = torch.cat(entropies).squeeze(1) if want_entropy else None
+    return torch.cat(logps).squeeze(1), entropy
+
+
+def linear_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    target_ids: Tensor,
+    *,
+    bias: Tensor | None = None,
+    soft_cap: float | None = None,
+    logit_scale: float = 1.0,
+    temperature: float = 1.0,
+    chunk: int = CHUNK,
+    want_entropy: bool = False,
+    products: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities of `target_ids` under a linear head.
+
+    Args:
+        hidden: [N, D] states that predict the targets.
+        weight: [V, D] of the head; its gradient is computed only if it requires one.
+        target_ids: [N] int64.
+        bias: [V] of the head.
+        soft_cap: final-logit soft cap; None is off.
+        logit_scale: factor on the head's output.
+        temperature: of the distribution.
+        chunk: tokens whose logits exist at the same time.
+        want_entropy: also return entropies.
+        products: type of the matrix products; unset, the hidden states'.
+
+    Returns:
+        [N] log-probabilities and [N] entropies (None if not wanted), nats, float32 (float64 for
+        float64), both with gradients.
+    """
+    terms = LogitTerms(logit_scale, soft_cap, temperature)
+    head = _Head(weight.detach(), _detached(bias), terms, products or hidden.dtype, chunk)
+    if not len(target_ids):
+        empty = hidden.sum() * 0.0 + hidden.new_zeros(0, dtype=torch.float32)
+        return empty, empty if want_entropy else None
+    trained = weight.requires_grad or (bias is not None and bias.requires_grad)
+    if not torch.is_grad_enabled() or not (trained or hidden.requires_grad):
+        return _forward(hidden, target_ids, head, want_entropy=want_entropy)
+    if want_entropy or trained:
+        logps, entropy = cast(
+            "tuple[Tensor, Tensor]", _TrainedHead.apply(hidden, weight, bias, target_ids, head)
+        )
+        return logps, entropy if want_entropy else None
+    return cast(Tensor, _FrozenHead.apply(hidden, target_ids, head)), None
+
+
+def _detached(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.detach()
+
+
+def module_logprobs(
+    hidden: Tensor,
+    head: Callable[[Tensor], Tensor],
+    target_ids: Tensor,
+    *,
+    terms: LogitTerms,
+    chunk: int = CHUNK,
+    want_entropy: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """The same for a head that is no plain linear layer (it has adapters, say), chunk by chunk.
+
+    Args:
+        hidden: [N, D].
+        head: maps [C, D] to raw logits [C, V].
+        target_ids: [N] int64.
+        terms: how the logits are read.
+        chunk: tokens whose logits exist at the same time.
+        want_entropy: also return entropies.
+
+    Returns:
+        As `linear_logprobs`.
+    """
+
+    def of_chunk(states: Tensor, ids: Tensor) -> Tensor:
+        z = terms.apply(head(states).float()).log_softmax(1)
+        logp = z.gather(1, ids[:, None]).squeeze(1)
+        entropy = -(z.exp() * z).sum(1) if want_entropy else torch.zeros_like(logp)
+        return torch.stack([logp, entropy])
+
+    both = [
+        checkpoint(of_chunk, states, ids, use_reentrant=False)
+        for states, ids in zip(hidden.split(chunk), target_ids.split(chunk), strict=True)
+    ]
+    logps, entropy = torch.cat(cast("list[Tensor]", both), dim=1)
+    return logps, entropy if want_entropy else None
