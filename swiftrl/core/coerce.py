@@ -40,9 +40,9 @@ def coerce(value: Any, kind: Any, where: str) -> Any:
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value in ("null", "None")):
-            if type(None) in arguments:
-                return None
+        empty = value is None or (isinstance(value, str) and value in ("null", "None"))
+        if empty and type(None) in arguments:
+            return None
         return _first_fit(value, [a for a in arguments if a is not type(None)], kind, where)
     if origin is list:
         items = value if isinstance(value, list) else [value]

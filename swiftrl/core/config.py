@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from swiftrl.core.coerce import coerce, type_name
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.registry import did_you_mean
 
-__all__ = ["Option", "Settings", "flag_values", "options_of", "parse", "setting"]
+__all__ = ["Option", "Settings", "flag_values", "help_page", "options_of", "parse", "setting"]
 
 Group = TypeVar("Group")
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
@@ -155,23 +156,25 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
-def flag_values(argv: Sequence[str], name: str, aliases: Sequence[str] = ()) -> str | None:
-    """Return the raw value of one flag from the command line or its file, or None.
+def flag_values(argv: Sequence[str], name: str) -> list[str]:
+    """Return the raw words given for one flag, on the command line or in its file.
 
     It serves settings on which the others depend (`rlhf_type`), before the full parse.
     """
     arguments, file_values, _ = _split_file(list(argv))
-    names = [f"--{n}" for n in (name, *aliases)]
-    for index, word in enumerate(arguments):
+    words: list[str] = []
+    inside = False
+    for word in arguments:
         head, equals, tail = word.partition("=")
-        if head in names:
-            if equals:
-                return tail
-            return arguments[index + 1] if index + 1 < len(arguments) else None
-    for key in (name, *aliases):
-        if key in file_values:
-            return str(file_values[key])
-    return None
+        if word.startswith("--"):
+            inside = head == f"--{name}"
+            words = words if not inside else ([tail] if equals else [])
+        elif inside:
+            words.append(word)
+    if not words and name in file_values:
+        value = file_values[name]
+        words = [str(item) for item in (value if isinstance(value, list) else [value])]
+    return words
 
 
 def parse(
@@ -181,6 +184,7 @@ def parse(
     *,
     description: str,
     refuse: Callable[[str], str | None] = lambda name: None,
+    shown_in_help: Sequence[type] = (),
 ) -> Settings:
     """Read the settings of a command.
 
@@ -190,6 +194,7 @@ def parse(
         argv: the words after the command; the first may be a YAML or JSON file.
         description: shown by `--help`.
         refuse: given an unknown name (no dashes), returns why it is refused, or None.
+        shown_in_help: groups that only other settings bring in, for a complete help page.
 
     Raises:
         ConfigError: an unknown name, a malformed value, or an unreadable file.
@@ -203,7 +208,10 @@ def parse(
         name = _known_name(str(key), known, refuse, f"{file_name}: ")
         given[name] = coerce(value, options[name].type, f"{file_name}: {key}")
         sources[name] = file_name
-    parser = build_parser(command, groups, description)
+    if "-h" in arguments or "--help" in arguments:
+        sys.stdout.write(help_page(command, groups, description, shown_in_help))
+        raise SystemExit(0)
+    parser = _build_parser(command, groups, description)
     namespace, rest = parser.parse_known_args(arguments)
     for name, raw in vars(namespace).items():
         if name in options:
@@ -222,36 +230,60 @@ def parse(
     return Settings(instances, sources, options)
 
 
-def build_parser(command: str, groups: Sequence[type], description: str) -> argparse.ArgumentParser:
-    """Return the argparse parser of a command: the help page lists every flag."""
+def help_page(
+    command: str, groups: Sequence[type], description: str, shown_in_help: Sequence[type] = ()
+) -> str:
+    """Return a command's help: every flag, those that other settings bring in included."""
+    text = _build_parser(command, groups, description).format_help()
+    for group in shown_in_help:
+        if group not in groups:
+            section = argparse.ArgumentParser(
+                prog="", usage=argparse.SUPPRESS, add_help=False, formatter_class=_formatter
+            )
+            _add_section(section, group)
+            text += "\n" + section.format_help().lstrip()
+    return text
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, max_help_position=34, width=100)
+
+
+def _build_parser(
+    command: str, groups: Sequence[type], description: str
+) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"swiftrl {command}",
+        usage=f"swiftrl {command} [CONFIG.yaml] [--flag value ...]",
         description=description,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=34, width=100),
+        formatter_class=_formatter,
     )
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="YAML or JSON file of these settings; "
-        "it may also stand first, without the flag. Flags win over it.",
+        help="YAML or JSON file of these settings; it may also stand first, without the flag. "
+        "Flags win over it.",
     )
     for group in groups:
-        title = (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
-        section = parser.add_argument_group(title)
-        for option in options_of([group]).values():
-            section.add_argument(
-                *[f"--{name}" for name in (option.name, *option.aliases)],
-                dest=option.name,
-                nargs="*"
-                if option.is_list
-                else ("?" if "bool" in type_name(option.type) else None),
-                const="true",
-                metavar=_metavar(option),
-                help=f"{option.help} (default: {_plain(option.default)})".replace("%", "%%"),
-            )
+        _add_section(parser, group)
     return parser
+
+
+def _add_section(parser: argparse.ArgumentParser, group: type) -> None:
+    title = (group.__doc__ or group.__name__).strip().splitlines()[0].rstrip(".")
+    section = parser.add_argument_group(title)
+    for option in options_of([group]).values():
+        boolean = "bool" in type_name(option.type)
+        section.add_argument(
+            *[f"--{name}" for name in (option.name, *option.aliases)],
+            dest=option.name,
+            nargs="*" if option.is_list else ("?" if boolean else None),
+            **({"const": "true"} if boolean else {}),
+            metavar=_metavar(option),
+            help=f"{option.help} (default: {_plain(option.default)})".replace("%", "%%"),
+        )
 
 
 class _Parser(argparse.ArgumentParser):

@@ -69,7 +69,8 @@ class TunerConfig:
     )
     init_weights: str = setting(
         "true",
-        "Initialisation of LoRA: true (zero update), gaussian, pissa, olora, loftq, eva, orthogonal.",
+        "Initialisation of LoRA: true (no change at first), gaussian, pissa, olora, orthogonal.",
+        choices=("true", "gaussian", "pissa", "olora", "orthogonal"),
     )
     freeze_llm: bool = setting(False, "Full training: leave the language model's weights alone.")
     freeze_vit: bool = setting(True, "Leave the vision or audio tower's weights alone.")

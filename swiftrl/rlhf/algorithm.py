@@ -114,7 +114,7 @@ class Algorithm(ABC, Generic[Settings]):
         """Return the loss of a micro-batch (of the whole step if `coupled`)."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what must survive a restart (numbers and tensors); it is saved with each checkpoint."""
+        """Return the numbers that must survive a restart; each checkpoint holds them."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

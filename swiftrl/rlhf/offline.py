@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 LOG_RATIO_BOUND = 20.0
-"""Log-ratios are clamped to this before any exp: exp(20) is finite even in half precision sums."""
+"""Log-ratios are clamped to this before any exp, so that sums of exp stay finite."""
 
 
 def dpo_loss(
@@ -96,7 +96,7 @@ def sigmoid_norm_loss(
 
 
 def hinge_loss(chosen_logratio_B: Tensor, rejected_logratio_B: Tensor, *, beta: float) -> Tensor:
-    """Hinge on the DPO logit, as in SLiC-HF (arXiv:2305.10425) and RSO (arXiv:2309.06657), eq. 5."""
+    """Hinge on the DPO logit: SLiC-HF (arXiv:2305.10425), RSO's form (arXiv:2309.06657)."""
     return relu(1 - beta * (chosen_logratio_B - rejected_logratio_B))
 
 

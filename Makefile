@@ -1,0 +1,55 @@
+# Every target works on a bare machine with Python 3.10 or newer: `setup` makes the environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TESTS ?= tests
+WORKERS ?= 2
+
+.PHONY: setup fmt lint type layers test test-slow check demo docs builtin bench bench-dpo clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml scripts/setup.sh
+	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
+	touch $(READY)
+
+fmt: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: setup
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+layers: setup
+	$(BIN)/lint-imports
+
+# One thread a process: tiny models are many times slower with more.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "not slow and not gpu and not network" $(TESTS)
+
+test-slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "slow" $(TESTS)
+
+check: lint type layers test
+
+demo: setup
+	$(BIN)/python scripts/demo.py
+
+docs: setup
+	$(BIN)/python scripts/docs.py
+
+builtin: setup
+	$(BIN)/python scripts/builtin/make_all.py
+
+bench: bench-dpo
+
+bench-dpo: setup
+	$(BIN)/python benchmarks/dpo.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache demo_output

@@ -1,0 +1,83 @@
+"""What a command is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from swiftrl.core.config import Settings, help_page, parse
+from swiftrl.core.registry import Registry
+
+__all__ = ["COMMANDS", "Command", "help_of", "run_command", "settings_of"]
+
+
+def _no_groups(argv: Sequence[str]) -> list[type]:
+    return []
+
+
+def _nothing_refused(name: str, argv: Sequence[str]) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `swiftrl`.
+
+    Attributes:
+        summary: one line for `swiftrl --help`.
+        description: the first paragraph of its own help page.
+        groups: given the words after the command, returns its settings groups.
+        run: does the work and returns the exit code.
+        refuse: given an unknown flag and the words, says why it is refused, or None.
+        shown_in_help: groups listed by --help though these words do not bring them in.
+        trains: whether several processes may share the work (NPROC_PER_NODE).
+        positional: list setting that takes leading words without a dash (`data check FILES`).
+    """
+
+    summary: str
+    description: str
+    groups: Callable[[Sequence[str]], list[type]]
+    run: Callable[[Settings], int]
+    refuse: Callable[[str, Sequence[str]], str | None] = _nothing_refused
+    shown_in_help: Callable[[Sequence[str]], list[type]] = _no_groups
+    trains: bool = False
+    positional: str | None = None
+
+
+COMMANDS: Registry[Command] = Registry("command", "swiftrl.cli.commands", "COMMAND")
+
+
+def settings_of(name: str, argv: Sequence[str]) -> Settings:
+    """Return the settings that the words after a command's name give.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    command = COMMANDS.get(name.replace("-", "_"))
+    words = list(argv)
+    if command.positional and words and not words[0].startswith("-"):
+        words.insert(0, f"--{command.positional}")
+    return parse(
+        name,
+        command.groups(words),
+        words,
+        description=command.description,
+        refuse=lambda flag: command.refuse(flag, words),
+        shown_in_help=command.shown_in_help(words),
+    )
+
+
+def run_command(name: str, argv: Sequence[str]) -> int:
+    """Run a command and return its exit code.
+
+    Raises:
+        SwiftRLError: what the user must know.
+    """
+    settings = settings_of(name, argv)
+    return COMMANDS.get(name.replace("-", "_")).run(settings)
+
+
+def help_of(name: str) -> str:
+    """Return the help page of a command (for the docs)."""
+    command = COMMANDS.get(name.replace("-", "_"))
+    return help_page(name, command.groups([]), command.description, command.shown_in_help([]))

@@ -1,0 +1,82 @@
+"""`swiftrl rlhf`: alignment from preferences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swiftrl.cli.command import Command
+from swiftrl.cli.training import load_plugins, run_training, training_groups
+from swiftrl.core.config import Settings, flag_values, options_of, setting
+from swiftrl.core.errors import ConfigError
+from swiftrl.core.registry import did_you_mean
+from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
+
+ABSENT = ("orpo", "simpo", "kto", "cpo", "rm", "ppo", "grpo", "gkd")
+
+
+@dataclass(frozen=True)
+class RlhfConfig:
+    """Algorithm."""
+
+    rlhf_type: str = setting("dpo", "Algorithm; its own flags stand at the end of this page.")
+
+
+def algorithms() -> dict[str, type[Algorithm]]:
+    """Return the algorithms of this command by name."""
+    return {name: item for name, item in ALGORITHMS.items() if item.command == "rlhf"}
+
+
+def chosen(argv: Sequence[str]) -> type[Algorithm]:
+    """Return the algorithm that the words ask for.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    load_plugins(argv)
+    known = algorithms()
+    name = (flag_values(argv, "rlhf_type") or ["dpo"])[-1]
+    if name in known:
+        return known[name]
+    if name in ABSENT:
+        raise ConfigError(
+            f"--rlhf_type {name}: not part of this version; it has {', '.join(sorted(known))}."
+        )
+    raise ConfigError(
+        f"--rlhf_type {name}: unknown; expected one of {', '.join(sorted(known))}."
+        + did_you_mean(name, sorted(known))
+    )
+
+
+def groups(argv: Sequence[str]) -> list[type]:
+    """Return the settings groups, the algorithm's own last."""
+    algorithm = chosen(argv)
+    return [RlhfConfig, *training_groups(reference=True), algorithm.Config]
+
+
+def refuse(flag: str, argv: Sequence[str]) -> str | None:
+    """Name the algorithm that a foreign flag belongs to."""
+    from swiftrl.cli.swift_flags import why_refused
+
+    current = chosen(argv).name
+    owners = [name for name, item in algorithms().items() if flag in options_of([item.Config])]
+    if owners:
+        return f"belongs to --rlhf_type {' or '.join(owners)}; this run is {current}."
+    return why_refused(flag)
+
+
+def run(settings: Settings) -> int:
+    """Train."""
+    algorithm = ALGORITHMS.get(settings[RlhfConfig].rlhf_type)
+    return run_training(settings, algorithm, "rlhf")
+
+
+COMMAND = Command(
+    summary="Align a model with preferences (DPO and its family).",
+    description="Train a model on preferences. --rlhf_type picks the algorithm.",
+    groups=groups,
+    run=run,
+    refuse=refuse,
+    shown_in_help=lambda argv: [item.Config for item in algorithms().values()],
+    trains=True,
+)

@@ -1,0 +1,16 @@
+"""`swiftrl sft`: Supervised fine-tuning on the assistant's turns."""
+
+from __future__ import annotations
+
+from swiftrl.cli.command import Command
+from swiftrl.cli.training import refuse, run_training, training_groups
+from swiftrl.rlhf.algorithms.sft import ALGORITHM
+
+COMMAND = Command(
+    summary="Fine-tune a model on conversations.",
+    description="Supervised fine-tuning on the assistant's turns.",
+    groups=lambda argv: [*training_groups(reference=False), ALGORITHM.Config],
+    run=lambda settings: run_training(settings, ALGORITHM, "sft"),
+    refuse=refuse,
+    trains=True,
+)

@@ -1,0 +1,126 @@
+"""Flags of ms-swift 4.6 that this version refuses, each with the reason and what to do."""
+
+from __future__ import annotations
+
+__all__ = ["why_refused"]
+
+ONLINE = "belongs to online reinforcement learning (ppo, grpo), which this version does not have."
+VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
+SCALE = "sharding is not part of this version; NPROC_PER_NODE=N runs data parallelism."
+QUANT = "quantisation is not part of this version; load the model in bfloat16."
+TUNER = "this tuner is not part of this version; --tuner_type lora or full, with use_dora, "\
+    "use_rslora or --init_weights."  # fmt: skip
+OPTIMIZER = "this optimizer variant is not part of this version; --optim adamw."
+LATER = "is not part of this version; leave it out."
+PRECISION = "use --torch_dtype bfloat16, float16 or float32."
+TEMPLATE = "templates always run as the model's own Jinja here; leave it out."
+HUB = "pushing while training is not part of this version; push output_dir with the hub's client."
+LOGGING = "metrics go to metrics.jsonl and to --report_to; leave it out."
+LOADER = "batches are made in order in the background; leave it out."
+DDP = "set up by the launcher; leave it out."
+PICTURES = "pictures, video and audio are not trained in this version."
+
+EXACT: dict[str, str] = {
+    "packing": "samples always travel unpadded, several in one row: raise "
+    "--per_device_train_batch_size instead.",
+    "sequence_parallel_size": SCALE,
+    "dataloader_num_workers": LOADER,
+    "gradient_checkpointing_kwargs": "checkpointing is non-reentrant here; leave it out.",
+    "use_logits_to_keep": "logits are never materialised here; leave it out.",
+    "use_liger_kernel": "logits are never materialised here, with or without it; leave it out.",
+    "torch_compile": LATER,
+    "attn_implementation": "use --attn_impl.",
+    "trust_remote_code": "code from checkpoints is never run; use a model that transformers knows.",
+    "do_train": "the command says what is done; leave it out.",
+    "max_epochs": "use --num_train_epochs.",
+    "agent_template": "tool calls follow the model's own template; leave it out.",
+    "dataset_num_workers": "use --dataset_num_proc.",
+    "logging_dir": "TensorBoard files go to the run's folder, runs/.",
+    "full_determinism": "use --deterministic true.",
+    "use_dft_loss": "use --enable_dft_loss.",
+    "lr_scheduler_kwargs": "use --min_lr_ratio with --lr_scheduler_type cosine_with_min_lr.",
+    "label_smoothing_factor": "for preference losses use --label_smoothing.",
+    "neftune_noise_alpha": LATER,
+    "resume_only_model": "use --adapters FOLDER to start from adapters without their optimizer.",
+    "ignore_data_skip": "a resumed run goes on where it stopped; leave it out.",
+    "download_mode": "use --load_from_cache_file false to encode afresh.",
+    "cached_dataset": "encoded rows are cached by content; leave it out.",
+    "logging_first_step": "the first step is always logged; leave it out.",
+    "disable_tqdm": "progress is one line every ten seconds where there is no terminal.",
+    "merge_lora": "merge first: swiftrl merge-lora --adapters FOLDER.",
+    "val_dataset_shuffle": "held-out rows are seen in order; leave it out.",
+    "val_dataset_sample": "use #n behind --val_dataset.",
+    "model_kwargs": LATER,
+    "ignore_args_error": "a wrong flag is always an error; correct or remove it.",
+    "load_args": "settings come from flags and files; pass the run's args.json first.",
+    "disable_auto_column_mapping": "use --columns to rename what is detected wrongly.",
+    "infer_backend": "the built-in engine generates in this version; leave it out.",
+    "ref_model_type": "the reference is recognised from its folder; leave it out.",
+    "lora_dtype": "LoRA weights are kept in float32 and compute in --torch_dtype.",
+}  # fmt: skip
+
+PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("vllm_", "sglang_", "lmdeploy_", "use_vllm", "async_generate", "sleep_level"), VLLM),
+    (("deepspeed", "fsdp", "zero_hpz", "device_map", "max_memory", "device_groups", "use_ray",
+      "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), SCALE),
+    (("quant_", "bnb_", "hqq_", "group_size"), QUANT),
+    (("galore", "use_galore", "lisa_", "llamapro_", "lorap_", "optim_", "optimizer", "vit_lr",
+      "aligner_lr"), OPTIMIZER),
+    (("lora_ga_", "fourier_", "boft_", "vera_", "adapter_", "adalora_", "reft_", "use_swift_lora",
+      "freeze_parameters", "trainable_parameters", "target_parameters", "tuner_backend"), TUNER),
+    (("num_ppo", "kl_coef", "cliprange", "vf_coef", "whiten_rewards", "gamma", "lam", "num_mini",
+      "local_rollout", "num_sample_generations", "response_length", "missing_eos", "generation_",
+      "steps_per_generation", "epsilon", "delta", "cosine_m", "repetition_n", "repetition_max",
+      "chord_", "sync_ref", "ref_model_sync", "ref_model_mixup", "multi_turn", "max_turns",
+      "completion_length_limit", "use_gym", "gym_env", "dynamic_sample", "max_resample", "overlong",
+      "soft_", "scale_rewards", "log_entropy", "top_entropy", "importance_sampling", "tau_",
+      "advantage_", "kl_in_reward", "rlsd_", "sdar_", "real_tau", "fipo_", "rollout_importance",
+      "log_rollout", "off_policy", "num_generations", "reward_", "log_completions",
+      "num_iterations", "move_model", "offload_", "enable_flattened", "wandb_log_unique",
+      "max_completion_length", "num_generations_eval", "min_p"), ONLINE),
+    (("teacher_", "lmbda", "seq_kd", "gkd_", "sft_alpha"),
+     "belongs to distillation (gkd), which this version does not have."),
+    (("cpo_alpha", "simpo_gamma", "desirable_weight", "undesirable_weight", "center_rewards"),
+     "belongs to simpo, cpo, kto or rm, which this version does not have."),
+    (("bf16", "fp16", "tf32", "half_precision"), PRECISION),
+    (("padding_side", "use_chat_template", "norm_bbox", "preserve_thinking",
+      "add_non_thinking_prefix", "disable_ignore_empty_think", "is_binary_loss_scale"), TEMPLATE),
+    (("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stream",
+      "stop_words", "result_path", "max_batch_size"), "belongs to swiftrl infer."),
+    (("max_shard_size", "exist_ok"), "belongs to swiftrl merge-lora."),
+    (("to_mcore", "mcore_", "test_convert", "save_missing", "template_mode", "commit_message"),
+     LATER),
+    (("max_pixels", "vit_gradient"), PICTURES),
+    (("push_to_hub", "hub_"), HUB),
+    (("log_level", "log_on_each", "logging_strategy", "logging_nan", "include_", "trackio_",
+      "project", "swanlab_", "debug", "skip_memory", "disable_log"), LOGGING),
+    (("dataloader_", "group_by_length", "train_sampling", "length_column", "train_dataloader",
+      "remove_unused", "label_names"), LOADER),
+    (("ddp_find", "ddp_bucket", "ddp_broadcast", "ddp_static", "ddp_backend", "local_rank"), DDP),
+)  # fmt: skip
+
+OTHERS = """acc_strategy auto_find_batch_size average_tokens_across_devices callbacks
+    create_checkpoint_symlink custom_register_path decision_drop_instructions
+    decision_shuffle_fields decision_state_as_text decision_subsample_options do_eval do_predict
+    enable_channel_loss enable_jit_checkpoint enable_npu_model_patch eval_accumulation_steps
+    eval_dataset eval_dataset_args eval_delay eval_do_concat_batches eval_generation_config
+    eval_limit eval_metric eval_use_evalscope eval_use_gather_object experts_impl
+    extra_eval_args init_strategy liger_kernel_config load_data_args local_repo_path
+    logprobs max_model_len metric model_author model_name mrl_dims new_special_tokens num_beams
+    num_labels optim_args packing_length packing_num_proc packing_strategy predict_with_generate
+    prediction_loss_only problem_type ref_model_revision restore_callback_states_from_checkpoint
+    rope_scaling router_aux_loss_coef save_on_each_node sortish_sampler
+    structured_outputs_regex task_type top_logprobs torch_compile_backend torch_compile_mode
+    torch_empty_cache_steps use_cache batch_eval_metrics cached_val_dataset
+    ds3_gather_for_generation reranker_use_activation write_batch_size quant_batch_size
+    to_ollama to_cached_dataset to_hf to_peft_format thread_count"""
+
+
+def why_refused(name: str) -> str | None:
+    """Return why a flag of ms-swift is refused, or None if ms-swift has no such flag either."""
+    if name in EXACT:
+        return EXACT[name]
+    for prefixes, reason in PREFIXES:
+        if name.startswith(prefixes):
+            return reason
+    return LATER if name in OTHERS.split() else None

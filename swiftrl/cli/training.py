@@ -1,0 +1,108 @@
+"""What `sft`, `pt` and `rlhf` share: settings in, a trained and saved model out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swiftrl.cli.swift_flags import why_refused
+from swiftrl.core.config import Settings, flag_values, setting
+from swiftrl.core.errors import ConfigError
+from swiftrl.core.registry import load_plugin
+from swiftrl.data.config import DataConfig
+from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.rlhf.algorithm import Algorithm
+from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.templates.config import TemplateConfig
+
+__all__ = ["AlwaysConfig", "RunConfig", "load_plugins", "refuse", "run_training",
+           "training_groups"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Run."""
+
+    external_plugins: list[str] = setting(
+        [], "Python files that register your own algorithms and formats."
+    )
+
+
+@dataclass(frozen=True)
+class AlwaysConfig:
+    """Settings of swift that always hold here (accepted, nothing to choose)."""
+
+    padding_free: bool = setting(True, "Batches never carry padding.", choices=(True,))
+    lazy_tokenize: bool = setting(False, "Rows are encoded once, then cached.", choices=(False,))
+    safe_serialization: bool = setting(True, "Weights are safetensors.", choices=(True,))
+    template_backend: str = setting("jinja", "Templates run as Jinja.", choices=("jinja",))
+    check_model: bool = setting(True, "Model files are always checked.", choices=(True,))
+
+
+def load_plugins(argv: Sequence[str]) -> None:
+    """Run the files of --external_plugins, so that what they register can be chosen."""
+    for path in flag_values(argv, "external_plugins"):
+        load_plugin(path)
+
+
+def training_groups(*, reference: bool) -> list[type]:
+    """Return the settings groups of a command that trains."""
+    groups: list[type] = [ModelConfig, TunerConfig, DataConfig, TemplateConfig, TrainConfig]
+    if reference:
+        groups.append(ReferenceConfig)
+    return [*groups, RunConfig, AlwaysConfig]
+
+
+def refuse(flag: str, argv: Sequence[str]) -> str | None:
+    """Name the algorithm that a flag belongs to, or swift's flag that is not served."""
+    from swiftrl.cli.commands.rlhf import algorithms
+    from swiftrl.core.config import options_of
+
+    owners = [name for name, item in algorithms().items() if flag in options_of([item.Config])]
+    if owners or flag in options_of([ReferenceConfig]):
+        return f"belongs to swiftrl rlhf --rlhf_type {' or '.join(owners or ['dpo'])}."
+    return why_refused(flag)
+
+
+def run_training(settings: Settings, algorithm: type[Algorithm[Any]], command: str) -> int:
+    """Check, build and train; return the exit code.
+
+    Raises:
+        SwiftRLError: what the user must know.
+    """
+    _check(settings)
+    # Reading the algorithm's settings refuses what contradicts itself, before torch is loaded.
+    built = algorithm(settings[algorithm.Config])
+    from swiftrl.cli.build import train
+
+    return train(settings, built, command)
+
+
+POSITIVE = (
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "max_steps", "num_train_epochs", "learning_rate", "logging_steps", "eval_steps", "save_steps",
+    "save_total_limit", "early_stop_interval", "lora_rank", "max_length", "dataset_num_proc",
+    "shuffle_buffer_size", "ddp_timeout",
+)  # fmt: skip
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what can be seen to be wrong without loading anything."""
+    if not settings[ModelConfig].model:
+        raise ConfigError(
+            "--model is missing: a folder, a hub id, or builtin:tiny-instruct to try things out."
+        )
+    if not settings[DataConfig].dataset:
+        raise ConfigError(
+            "--dataset is missing: files, hub ids, or builtin:preferences to try things out."
+        )
+    for name in POSITIVE:
+        value = settings.value(name)
+        if value is not None and value <= 0 and not (name == "max_steps" and value == -1):
+            raise ConfigError(f"--{name} {value}: expected more than 0.")
+    ratio = settings[DataConfig].split_dataset_ratio
+    if not 0 <= ratio < 1:
+        raise ConfigError(f"--split_dataset_ratio {ratio}: expected 0 up to 1, e.g. 0.05.")
+    if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
+        raise ConfigError("--streaming true has no known length: give --max_steps.")
