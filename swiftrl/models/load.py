@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
 from swiftrl.models.config import ModelConfig
+from swiftrl.models.hub import is_hub_id
+from swiftrl.models.quiet import quiet_transformers
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.spec import ModelSpec
 
@@ -128,7 +127,7 @@ def load_model(
     compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
     try:
         # Mismatched sizes are collected like missing weights so that one message names them all.
-        with _quiet_transformers():
+        with quiet_transformers():
             model, report = architecture.from_pretrained(
                 resolved.path,
                 config=model_config,
@@ -143,6 +142,11 @@ def load_model(
     _check_report(resolved, report)
     _check_vocabulary(resolved, model, tokenizer)
     model = model.to(backend.current_device()).eval()
+    if is_hub_id(resolved.name) and not Path(resolved.name).is_dir():
+        # What saved adapters record as their base: the id, not this machine's cache folder.
+        model.name_or_path = model.config.name_or_path = resolved.name
+    else:
+        model.name_or_path = model.config.name_or_path = str(resolved.path.absolute())
     processor = load_processor(resolved)
     return LoadedModel(model, tokenizer, processor, resolved.spec, resolved.path, resolved.name)
 
@@ -183,23 +187,6 @@ def _model_class(resolved: Resolved) -> Any:
             "vision-language model with its language-model head."
         )
     return found
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' own load report back (ours follows), and its bar off non-terminals."""
-    from transformers.utils import logging as hf_logging
-
-    level, bar = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        hf_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bar:
-            hf_logging.enable_progress_bar()
 
 
 def _newer(resolved: Resolved) -> str:

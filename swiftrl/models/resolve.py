@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from swiftrl.core.errors import ModelError
+from swiftrl.models.builtin_models import builtin_names, builtin_path
 from swiftrl.models.catalog import all_specs, by_architecture, by_hub_id, by_name
 from swiftrl.models.folder import check_model_folder
 from swiftrl.models.hub import download, is_hub_id
 from swiftrl.models.spec import ModelSpec
 
-__all__ = ["Resolved", "builtin_names", "resolve"]
+__all__ = ["Resolved", "resolve"]
 
 _BUILTIN_PREFIX = "builtin:"
-_BUILTIN_FOLDER = Path(__file__).parent / "builtin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,6 @@ class Resolved:
     def architecture(self) -> str | None:
         """The model's class name, or None where config.json names only a model type."""
         return next(iter(self.config.get("architectures") or ()), None)
-
-
-def builtin_names() -> list[str]:
-    """Return the names that can follow "builtin:"."""
-    if not _BUILTIN_FOLDER.is_dir():
-        return []
-    return sorted(path.parent.name for path in _BUILTIN_FOLDER.glob("*/config.json"))
 
 
 def resolve(
@@ -77,7 +70,7 @@ def resolve(
 
 def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None) -> Path:
     if model.startswith(_BUILTIN_PREFIX):
-        return _builtin(model.removeprefix(_BUILTIN_PREFIX))
+        return builtin_path(model)
     path = Path(model).expanduser()
     if path.is_dir():
         return path
@@ -95,17 +88,6 @@ def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None
     raise ModelError(
         f"--model {model}: no such folder (looked for {path.absolute()})." + _nearest(model, path)
     )
-
-
-def _builtin(name: str) -> Path:
-    names = builtin_names()
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        raise ModelError(
-            f"--model builtin:{name}: no such built-in model; there are: {', '.join(names)}."
-            + (f" Did you mean builtin:{close[0]}?" if close else "")
-        )
-    return _BUILTIN_FOLDER / name
 
 
 def _nearest(model: str, path: Path) -> str:

@@ -1,0 +1,296 @@
+"""LoRA adapters: put on a model, loaded, and merged into its weights."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swiftrl.core import log
+from swiftrl.core.errors import ConfigError, ModelError
+from swiftrl.models.config import TunerConfig
+from swiftrl.models.folder import ADAPTER_CONFIG, read_json, safetensors_header
+from swiftrl.models.spec import ModelSpec
+from swiftrl.models.targets import (
+    embedding_names,
+    ends_with_any,
+    lora_targets,
+    saved_modules,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "add_lora",
+    "base_of_adapter",
+    "changes_base_weights",
+    "check_adapter_folder",
+    "load_adapters",
+    "merge",
+]
+
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+# Largest relative difference of logits that rounding the merged weights explains, by dtype.
+_MERGE_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+def changes_base_weights(config: TunerConfig) -> bool:
+    """Return whether the initialisation moves a part of the base weights into the adapter.
+
+    Switching such an adapter off does not give the original model back, so it cannot serve as
+    its own reference model.
+    """
+    return config.init_weights in ("pissa", "olora")
+
+
+def add_lora(
+    model: PreTrainedModel, config: TunerConfig, spec: ModelSpec | None = None
+) -> PeftModel:
+    """Put a new LoRA adapter, named "default", on `model`; everything else stops training.
+
+    The adapter's weights, and the modules of `--modules_to_save`, are held in float32.
+
+    Raises:
+        ConfigError: a target does not exist, or settings contradict each other.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if config.lora_rank < 1:
+        raise ConfigError(f"--lora_rank {config.lora_rank}: expected at least 1.")
+    if config.init_weights == "orthogonal" and config.lora_rank % 2:
+        raise ConfigError(f"--init_weights orthogonal: --lora_rank {config.lora_rank} is not even.")
+    targets = lora_targets(model, config, spec)
+    saved = saved_modules(model, config.modules_to_save)
+    lora = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        bias=config.lora_bias,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        target_modules=targets,
+        modules_to_save=saved,
+        init_lora_weights=True if config.init_weights == "true" else config.init_weights,
+        ensure_weight_tying=_touches_tied_weights(model, targets, saved),
+    )
+    with _quiet_peft():
+        adapted = get_peft_model(model, lora)
+    _hold_in_float32(adapted)
+    return adapted
+
+
+def _touches_tied_weights(
+    model: PreTrainedModel, targets: str | list[str], saved: list[str] | None
+) -> bool:
+    """Return whether modules_to_save trains an embedding that is also the output head.
+
+    Raises:
+        ConfigError: LoRA is asked for on such a weight: its two uses would want two updates.
+    """
+    if not model.config.get_text_config().tie_word_embeddings:
+        return False
+    tied = embedding_names(model)
+    if isinstance(targets, str):
+        adapted = [name for name in tied if re.fullmatch(targets, name)]
+    else:
+        adapted = [name for name in tied if ends_with_any(name, targets)]
+    if adapted:
+        ending = adapted[0].split(".")[-1]
+        raise ConfigError(
+            f"LoRA cannot go on {ending}: this model's input embedding and output head are one "
+            f"weight. Train it in full with --modules_to_save {ending}, or leave it out."
+        )
+    return any(ends_with_any(name, saved or []) for name in tied)
+
+
+def _hold_in_float32(adapted: PeftModel) -> None:
+    """Keep what trains in float32: updates below 2^-9 of a bfloat16 weight would vanish."""
+    import torch
+
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def check_adapter_folder(folder: Path) -> dict[str, Any]:
+    """Return the configuration of a PEFT adapter, after checking its files.
+
+    Raises:
+        ModelError: no adapter there, or it is cut short or a pickle.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"--adapters {folder}: no such folder (looked for {folder.absolute()}).")
+    if not (folder / ADAPTER_CONFIG).is_file():
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{ADAPTER_CONFIG}"))
+        hint = f" These folders in it do: {', '.join(inside)}." if inside else ""
+        if (folder / "config.json").is_file():
+            hint = " It holds a whole model: give it as --model."
+        raise ModelError(f"--adapters {folder}: has no {ADAPTER_CONFIG}.{hint}")
+    if not (folder / _ADAPTER_WEIGHTS).is_file():
+        found = (
+            " It holds adapter_model.bin, a pickle, which is refused because it can run code."
+            if (folder / "adapter_model.bin").is_file()
+            else ""
+        )
+        raise ModelError(f"--adapters {folder}: has no {_ADAPTER_WEIGHTS}.{found}")
+    safetensors_header(folder / _ADAPTER_WEIGHTS)
+    return read_json(folder / ADAPTER_CONFIG)
+
+
+def base_of_adapter(folder: Path) -> str | None:
+    """Return what to give as --model for the base an adapter was trained on, if it names one."""
+    base = check_adapter_folder(folder).get("base_model_name_or_path")
+    # A built-in model's folder lies elsewhere in every installation.
+    name = Path(base or "").name
+    if base and Path(base).parent.parts[-3:] == ("swiftrl", "models", "builtin"):
+        return f"builtin:{name}"
+    return base
+
+
+def load_adapters(
+    model: PreTrainedModel, folders: Sequence[str | Path], *, trainable: bool = False
+) -> PeftModel:
+    """Put saved adapters on `model`; with several, their updates add up.
+
+    Args:
+        model: the base.
+        folders: PEFT adapter folders, named "default", "adapter_1", ... on the model.
+        trainable: continue training, which needs a single adapter.
+
+    Raises:
+        ModelError: an adapter is broken or belongs to another base.
+        ConfigError: several adapters to train.
+    """
+    from peft import PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    if not folders:
+        raise ConfigError("--adapters: expected at least one adapter folder.")
+    if trainable and len(folders) > 1:
+        raise ConfigError(
+            f"--adapters: {len(folders)} adapters cannot be trained together. Merge all but one "
+            "into the model first (swiftrl merge-lora)."
+        )
+    adapted: Any = model
+    names = ["default"] + [f"adapter_{number}" for number in range(1, len(folders))]
+    for name, folder in zip(names, map(Path, folders), strict=True):
+        check_adapter_folder(folder)
+        try:
+            with _quiet_peft():
+                if isinstance(adapted, PeftModel):
+                    adapted.load_adapter(str(folder), adapter_name=name)
+                else:
+                    adapted = PeftModel.from_pretrained(
+                        adapted, str(folder), adapter_name=name, is_trainable=trainable
+                    )
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(_other_base(folder, model, error)) from error
+        _check_complete(adapted, name, folder, model)
+    adapted.base_model.set_adapter(names, inference_mode=not trainable)
+    if trainable:
+        # PEFT read modules_to_save in the base's type; read them again without the rounding.
+        _hold_in_float32(adapted)
+        weights = load_file(Path(folders[0]) / _ADAPTER_WEIGHTS)
+        set_peft_model_state_dict(adapted, weights, adapter_name=names[0])
+    return adapted
+
+
+def _check_complete(adapted: PeftModel, name: str, folder: Path, model: PreTrainedModel) -> None:
+    from peft import get_peft_model_state_dict
+
+    with _quiet_peft():
+        # The default looks the base model up on the hub to learn whether its vocabulary grew.
+        wanted = set(
+            get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
+        )
+    held = set(safetensors_header(folder / _ADAPTER_WEIGHTS)) - {"__metadata__"}
+    if missing := sorted(wanted - held):
+        raise ModelError(
+            _other_base(folder, model, f"{len(missing)} weights are absent, {missing[0]} first")
+        )
+
+
+def _other_base(folder: Path, model: PreTrainedModel, error: object) -> str:
+    trained_on = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
+    detail = " ".join(str(error).split())[:300]
+    return (
+        f"--adapters {folder}: does not fit {type(model).__name__} from "
+        f"{model.config.name_or_path or 'memory'}; it was trained on {trained_on}. ({detail})"
+    )
+
+
+def merge(adapted: PeftModel, *, verify: bool = True) -> PreTrainedModel:
+    """Return the base model with its active adapters folded into the weights, in place.
+
+    Each layer is merged in float32 and then cast back, so that a bfloat16 weight is rounded once.
+
+    Args:
+        adapted: a model with adapters on unquantised weights.
+        verify: compare the logits of a probe sequence before and after.
+
+    Raises:
+        ModelError: the base is quantised, or the merged model computes something else.
+    """
+    import torch
+    from peft.tuners.lora import LoraLayer
+
+    if getattr(adapted.base_model.model, "is_quantized", False):
+        raise ModelError(
+            "adapters cannot be merged into quantised weights. Load the base unquantised, merge, "
+            "then quantise the result."
+        )
+    adapted.eval()
+    compute = adapted.base_model.model.dtype
+    before = _probe_logits(adapted, compute) if verify else None
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            dtype = module.get_base_layer().weight.dtype
+            module.get_base_layer().to(torch.float32)
+            module.merge()
+            module.get_base_layer().to(dtype)
+    with _quiet_peft():
+        merged: Any = adapted.merge_and_unload()
+    merged.to(compute)
+    if before is not None:
+        _compare(before, _probe_logits(merged, compute), str(compute).removeprefix("torch."))
+    return merged
+
+
+def _probe_logits(model: Any, dtype: torch.dtype) -> torch.Tensor:
+    """Return float32 logits [T, V] of up to 64 tokens spread over the vocabulary."""
+    import torch
+
+    rows = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(0, rows, max(1, rows // 64), device=model.device)[:64]
+    # Modules trained in full are float32 beside a base in a smaller type.
+    mixed = torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    with torch.no_grad(), mixed:
+        return model(input_ids=ids[None], use_cache=False).logits[0].float()
+
+
+def _compare(before: torch.Tensor, after: torch.Tensor, dtype: str) -> None:
+    error = float((after - before).norm() / before.norm().clamp_min(1e-12))
+    limit = _MERGE_TOLERANCE.get(dtype, 1e-1)
+    if not error <= limit:
+        raise ModelError(
+            f"the merged model differs from the one with adapters: relative error of its logits "
+            f"{error:.2g}, expected at most {limit:g} in {dtype}. Nothing was saved. Tied "
+            "embeddings that the adapter trained apart are a known cause."
+        )
+    log.info(f"Merged: logits agree with the adapted model to {error:.1g} (relative, {dtype}).")
+
+
+@contextlib.contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Silence PEFT's notes on tied weights and merged layers, which are dealt with here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\b.*")
+        warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing`")
+        yield
