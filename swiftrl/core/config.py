@@ -294,7 +294,7 @@ class _Parser(argparse.ArgumentParser):
 def _metavar(option: Option) -> str:
     if option.choices:
         return "{" + ",".join(map(str, option.choices)) + "}"
-    return type_name(option.type).upper()
+    return type_name(option.type).removeprefix("list of ").upper()
 
 
 def _known_name(

@@ -1,0 +1,38 @@
+"""Registries: names without imports, look-up, suggestions, plugins."""
+
+import pytest
+
+from swiftrl.core.errors import ConfigError
+from swiftrl.core.registry import Registry, did_you_mean, load_plugin
+from swiftrl.rlhf.algorithm import ALGORITHMS
+
+
+def test_names_come_from_files():
+    assert {"dpo", "sft", "pt"} <= set(ALGORITHMS.names())
+
+
+def test_get_imports_the_module():
+    assert ALGORITHMS.get("dpo").name == "dpo"
+
+
+def test_unknown_names_suggest():
+    with pytest.raises(ConfigError, match=r"unknown algorithm 'dpoo'.*Did you mean 'dpo'"):
+        ALGORITHMS.get("dpoo")
+    assert did_you_mean("zzz", ["abc"]) == ""
+
+
+def test_registered_objects_and_taken_names():
+    registry: Registry[str] = Registry("thing", "swiftrl.rlhf.algorithms", "ALGORITHM")
+    registry.register("mine", "object")
+    assert registry.get("mine") == "object"
+    assert "mine" in registry.names()
+    with pytest.raises(ConfigError, match="registered already"):
+        registry.register("mine", "again")
+
+
+def test_plugin_files(tmp_path):
+    with pytest.raises(ConfigError, match=r"expected an existing \.py file"):
+        load_plugin(str(tmp_path / "none.py"))
+    file = tmp_path / "plug.py"
+    file.write_text("VALUE = 1\n")
+    load_plugin(str(file))
