@@ -151,15 +151,15 @@ def load_model(
     return LoadedModel(model, tokenizer, processor, resolved.spec, resolved.path, resolved.name)
 
 
-def stop_token_ids(loaded: LoadedModel) -> tuple[int, ...]:
+def stop_token_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: ModelSpec | None = None
+) -> tuple[int, ...]:
     """Return the ids that end a reply: the generation config's, the tokenizer's, the family's."""
-    found: list[int] = []
-    generation = getattr(loaded.model, "generation_config", None)
-    eos = getattr(generation, "eos_token_id", None)
-    found += eos if isinstance(eos, list) else [eos]
-    found.append(loaded.tokenizer.eos_token_id)
-    vocabulary = loaded.tokenizer.get_vocab()
-    found += [vocabulary.get(token) for token in (loaded.spec.stop_tokens if loaded.spec else ())]
+    eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    found = list(eos) if isinstance(eos, (list, tuple)) else [eos]
+    found.append(tokenizer.eos_token_id)
+    vocabulary = tokenizer.get_vocab()
+    found += [vocabulary.get(token) for token in (spec.stop_tokens if spec else ())]
     return tuple(dict.fromkeys(token for token in found if token is not None))
 
 

@@ -1,0 +1,71 @@
+"""What every engine does: token prompts in, tokens with log-probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from swiftrl.engine.sampling import SamplingParams
+
+__all__ = ["Chunk", "Completion", "Engine", "FinishReason"]
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One reply.
+
+    Attributes:
+        token_ids: as sampled, the token that ended it included.
+        logprobs: of each token, nats; see `sampling.choose` for the distribution.
+        text: decoded, without special tokens, the stop token and the stop text.
+        finish_reason: "stop" (a stop token or text), "length", or "abort".
+        policy_version: of the weights that sampled it.
+    """
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    text: str
+    finish_reason: FinishReason
+    policy_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A step of a streamed reply.
+
+    Attributes:
+        text: text that is certain by now; empty while a character or a stop text is incomplete.
+        token_ids: tokens sampled since the last chunk.
+        completion: the whole reply, in the last chunk only.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    completion: Completion | None = None
+
+
+class Engine(Protocol):
+    """Generation, for rollouts and serving alike.
+
+    Attributes:
+        policy_version: number of the weights; whoever changes them raises it.
+    """
+
+    policy_version: int
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: SamplingParams, n: int = 1
+    ) -> list[list[Completion]]:
+        """Return `n` completions of each prompt, in the prompts' order.
+
+        Raises:
+            EngineError: a prompt is empty or longer than the model can take.
+        """
+        ...
+
+    def stream(self, prompt: Sequence[int], sampling: SamplingParams) -> Iterator[Chunk]:
+        """Yield a reply as it grows; closing the iterator aborts it."""
+        ...
