@@ -1,0 +1,96 @@
+"""Evaluation on held-out rows, and which evaluation was the best."""
+
+from __future__ import annotations
+
+from swiftrl.core.errors import ConfigError
+from swiftrl.core.registry import did_you_mean
+from swiftrl.rlhf.config import TrainConfig
+from swiftrl.rlhf.order import Feed, Rows
+from swiftrl.rlhf.plots import HELD_OUT
+from swiftrl.rlhf.run_state import RunState
+from swiftrl.rlhf.steps import Passes, Sums
+
+__all__ = ["Evaluation"]
+
+
+class Evaluation:
+    """Runs the algorithm's loss and metrics over the held-out rows.
+
+    Args:
+        passes: the policy and the algorithm.
+        data: held-out rows, or None.
+        config: settings.
+        global_batch: rows that a coupled loss sees at once, as in training.
+    """
+
+    def __init__(
+        self, passes: Passes, data: Rows | None, config: TrainConfig, global_batch: int
+    ) -> None:
+        self.passes, self.config = passes, config
+        self.wanted = (
+            data is not None and len(data) > 0 and (config.eval_strategy or "steps") != "no"
+        )
+        self._data = data
+        per_pass = config.per_device_eval_batch_size or config.per_device_train_batch_size
+        self._per_pass = per_pass
+        whole = passes.algorithm.coupled
+        self._group = global_batch if whole else per_pass * passes.processes.world_size
+
+    def run(self) -> dict[str, float]:
+        """Return each metric over all held-out rows and processes, divided once."""
+        assert self._data is not None
+        processes = self.passes.processes
+        feed = Feed(
+            self._data,
+            seed=0,
+            shuffle=False,
+            micro_batch_size=self._per_pass,
+            rank=processes.rank,
+            world_size=processes.world_size,
+        )
+        mine = Sums()
+        for batches in feed.steps(0, len(self._data), self._group):
+            mine.add(self.passes.evaluate(batches).values)
+        total = Sums()
+        for part in processes.gather(mine.values):
+            total.add(part)
+        return total.means()
+
+    def judge(self, state: RunState, means: dict[str, float]) -> bool:
+        """Enter an evaluation into the state.
+
+        The one before the first step is what the others are compared with, never the best.
+
+        Returns:
+            whether it is a new best.
+
+        Raises:
+            ConfigError: --metric_for_best_model is not among the metrics.
+        """
+        wanted = self.config.metric_for_best_model.removeprefix(HELD_OUT)
+        if wanted not in means:
+            raise ConfigError(
+                f"--metric_for_best_model {wanted}: the held-out metrics are "
+                f"{', '.join(sorted(means))}.{did_you_mean(wanted, sorted(means))}"
+            )
+        state.held_out["last"] = (state.step, means)
+        if state.step == 0:
+            state.held_out["before"] = (0, means)
+            return False
+        value = means[wanted]
+        if not self._better(value, state.best_value, wanted):
+            state.stale_evaluations += 1
+            return False
+        state.best_step, state.best_value, state.stale_evaluations = state.step, value, 0
+        state.held_out["best"] = (state.step, means)
+        return True
+
+    def _better(self, value: float, best: float | None, name: str) -> bool:
+        if value != value:
+            return False
+        if best is None:
+            return True
+        greater = self.config.greater_is_better
+        if greater is None:
+            greater = not name.endswith(("loss", "perplexity"))
+        return value > best if greater else value < best

@@ -1,0 +1,148 @@
+"""Where a run stands: all that the trainer counts, and what its settings amount to."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from swiftrl.core.errors import ConfigError
+from swiftrl.rlhf.config import TrainConfig
+
+__all__ = ["Plan", "RunState", "make_plan"]
+
+DEFAULT_GLOBAL_BATCH = 16
+
+
+@dataclass
+class RunState:
+    """Counters that a checkpoint holds.
+
+    Attributes:
+        step: optimizer steps done, skipped ones included.
+        rows: rows consumed; the position in the stream of rows.
+        tokens: tokens run through the model in training, without padding.
+        elapsed_s: seconds of training, over all sessions.
+        skipped_steps: steps whose gradients were not finite.
+        bad_in_a_row: of these, how many were the latest ones.
+        stale_evaluations: evaluations since the best.
+        best_step: after which step the held-out metric was best.
+        best_value: that metric.
+        held_out: "before", "best", "last" -> (step, metrics of that evaluation).
+        window: [seconds, rows, tokens] since the last line of metrics.
+    """
+
+    step: int = 0
+    rows: int = 0
+    tokens: int = 0
+    elapsed_s: float = 0.0
+    skipped_steps: int = 0
+    bad_in_a_row: int = 0
+    stale_evaluations: int = 0
+    best_step: int | None = None
+    best_value: float | None = None
+    held_out: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
+    window: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the counters, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunState:
+        """Take back what `as_dict` gave."""
+        state = cls(**values)
+        state.held_out = {name: (step, means) for name, (step, means) in state.held_out.items()}
+        return state
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long a run is and when what happens, from its settings and its data.
+
+    Attributes:
+        global_batch: rows an optimizer step.
+        total_rows: of the stream, over all epochs.
+        total_steps: optimizer steps of the whole run.
+        epoch_rows: rows of an epoch; None if unknown (streaming).
+        eval_every, save_every: steps between; 0 for once an epoch; None for never in between.
+    """
+
+    global_batch: int
+    total_rows: int
+    total_steps: int
+    epoch_rows: int | None
+    eval_every: int | None
+    save_every: int | None
+
+    def epoch_of(self, rows: int) -> float:
+        """Return how often the data has been seen; 0 if unknown."""
+        return rows / self.epoch_rows if self.epoch_rows else 0.0
+
+    def is_due(self, every: int | None, state: RunState, step_rows: int) -> bool:
+        """Return whether something falls due after the step that took `step_rows` rows."""
+        if every is None:
+            return False
+        if every:
+            return state.step % every == 0
+        assert self.epoch_rows is not None
+        return state.rows // self.epoch_rows > (state.rows - step_rows) // self.epoch_rows
+
+
+def make_plan(
+    config: TrainConfig,
+    *,
+    num_rows: int | None,
+    world_size: int,
+    evaluates: bool,
+    done_steps: int = 0,
+    done_rows: int = 0,
+) -> Plan:
+    """Work out the plan.
+
+    Args:
+        config: settings.
+        num_rows: of the training data; None for a stream.
+        world_size: processes.
+        evaluates: whether there is held-out data.
+        done_steps: of a resumed run.
+        done_rows: the same in rows.
+
+    Raises:
+        ConfigError: sizes below 1, or a stream without an end.
+    """
+    for name in (
+        "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps",
+        "logging_steps", "save_steps", "eval_steps", "save_total_limit", "early_stop_interval",
+        "num_train_epochs",
+    ):  # fmt: skip
+        value = getattr(config, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f"--{name}: found {value}; expected more than 0.")
+    per_pass = config.per_device_train_batch_size * world_size
+    accumulation = config.gradient_accumulation_steps or max(DEFAULT_GLOBAL_BATCH // per_pass, 1)
+    global_batch = per_pass * accumulation
+    if config.max_steps is not None:
+        total_rows = max(config.max_steps - done_steps, 0) * global_batch + done_rows
+    elif num_rows is None:
+        raise ConfigError(
+            "--streaming needs --max_steps: the length of the data is not known beforehand."
+        )
+    else:
+        total_rows = math.ceil(config.num_train_epochs * num_rows)
+    left = math.ceil(max(total_rows - done_rows, 0) / global_batch)
+    strategies = {"no": None, "epoch": 0}
+    if num_rows is None and "epoch" in (config.eval_strategy, config.save_strategy):
+        raise ConfigError("--streaming has no epochs: use the strategy steps.")
+    eval_strategy = config.eval_strategy or "steps"
+    return Plan(
+        global_batch=global_batch,
+        total_rows=total_rows,
+        total_steps=done_steps + left,
+        epoch_rows=num_rows,
+        eval_every=strategies.get(eval_strategy, config.eval_steps or config.save_steps)
+        if evaluates
+        else None,
+        save_every=strategies.get(config.save_strategy, config.save_steps),
+    )

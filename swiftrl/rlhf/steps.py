@@ -1,0 +1,242 @@
+"""Forward and backward over the micro-batches of one optimizer step, without dividing.
+
+Suffixes: N trained tokens of a micro-batch, S trained tokens of a whole step over all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from swiftrl.data.batch import TreeBatch
+from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
+from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.order import MicroBatch
+
+__all__ = ["Passes", "PolicyLike", "Sums", "TokenValues"]
+
+
+class TokenValues(Protocol):
+    """What a forward pass gives of each trained token."""
+
+    @property
+    def logps(self) -> Tensor:
+        """[N] log-probabilities, nats, float32."""
+        ...
+
+
+class PolicyLike(Protocol):
+    """What the passes need of a policy."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, adapters included."""
+        ...
+
+    def logprobs(self, batch: TreeBatch) -> TokenValues:
+        """Log-probabilities of the batch's trained tokens, with gradient."""
+        ...
+
+    def reference(self, batch: TreeBatch) -> Tensor:
+        """[N] the reference's, without gradient."""
+        ...
+
+
+@dataclass
+class Sums:
+    """Sums and counts by name, "loss" among them; their quotients are what is reported."""
+
+    values: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def add(self, other: Mapping[str, tuple[float, float]]) -> None:
+        """Add sums and counts name by name."""
+        for name, (total, count) in other.items():
+            before = self.values.get(name, (0.0, 0.0))
+            self.values[name] = (before[0] + total, before[1] + count)
+
+    def means(self) -> dict[str, float]:
+        """Return the quotients of what was counted at all."""
+        return {name: total / count for name, (total, count) in self.values.items() if count}
+
+
+def merged(parts: Iterable[Mapping[str, tuple[float, float]]]) -> Sums:
+    """Return the sum of several processes' sums, in their order."""
+    result = Sums()
+    for part in parts:
+        result.add(part)
+    return result
+
+
+class Passes:
+    """Runs a policy and an algorithm over micro-batches.
+
+    Args:
+        policy: gives log-probabilities.
+        algorithm: gives the loss.
+        processes: those of the run.
+        seed: decides, with a micro-batch's position, what dropout drops.
+    """
+
+    def __init__(
+        self, policy: PolicyLike, algorithm: Algorithm, processes: Processes, seed: int
+    ) -> None:
+        self.policy, self.algorithm, self.processes, self.seed = policy, algorithm, processes, seed
+
+    def train(self, batches: Sequence[MicroBatch], scale: float = 1.0) -> Sums:
+        """Add the gradients of one step's summed loss, times `scale`, to the parameters'.
+
+        Returns:
+            this process's share of the sums.
+        """
+        self.policy.model.train()
+        alone = self.processes.world_size == 1 and len(batches) == 1
+        if self.algorithm.coupled and not alone:
+            return self._coupled(batches, scale)
+        outputs = []
+        for micro in batches:
+            inputs = self._inputs(micro, training=True)
+            output = self.algorithm.loss(inputs)
+            _backward(output.sum * scale)
+            outputs.append(output)
+        return _to_sums(outputs)
+
+    @torch.no_grad()
+    def evaluate(self, batches: Sequence[MicroBatch]) -> Sums:
+        """Return this process's share of the sums, without gradients; nothing changes."""
+        self.policy.model.eval()
+        if self.algorithm.coupled:
+            step, _ = self._gathered([self._inputs(micro, training=False) for micro in batches])
+            return self._counted_once(self.algorithm.loss(step))
+        return _to_sums(
+            [self.algorithm.loss(self._inputs(micro, training=False)) for micro in batches]
+        )
+
+    def _coupled(self, batches: Sequence[MicroBatch], scale: float) -> Sums:
+        """Two passes: log-probabilities of the whole step, then the gradient through each part.
+
+        The loss is a function of all log-probabilities of the step; its gradient with respect to
+        them, from the first pass, is the coefficient of each in the second.
+        """
+        with torch.no_grad():
+            parts = [self._inputs(micro, training=True) for micro in batches]
+        step, mine = self._gathered(parts)
+        leaf_S = step.logps.requires_grad_()
+        with torch.enable_grad():
+            output = self.algorithm.loss(step)
+        coefficient_S = torch.zeros_like(leaf_S)
+        if output.sum.requires_grad:
+            coefficient_S = torch.autograd.grad(output.sum, leaf_S)[0]
+        counts = [len(part.logps) for part in parts]
+        for micro, coefficient_N in zip(batches, coefficient_S[mine].split(counts), strict=True):
+            logps_N = self._logps(micro, micro.batch.to(self.processes.device))
+            _backward((coefficient_N * logps_N).sum() * scale)
+        return self._counted_once(output)
+
+    def _inputs(self, micro: MicroBatch, *, training: bool) -> LossInputs:
+        batch = micro.batch.to(self.processes.device)
+        reference_N = None
+        if self.algorithm.needs_reference:
+            empty = not len(batch.target_ids)
+            reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
+        return LossInputs(
+            logps=self._logps(micro, batch),
+            ref_logps=reference_N,
+            sequence_index=batch.sequence_index,
+            weights=batch.weights,
+            num_sequences=batch.num_sequences,
+            columns=batch.columns,
+            training=training,
+        )
+
+    def _logps(self, micro: MicroBatch, batch: TreeBatch) -> Tensor:
+        """Return [N] log-probabilities; dropout depends on the seed and the position alone."""
+        if not len(batch.target_ids):
+            return batch.weights.new_zeros(0)
+        torch.manual_seed(_mixed(self.seed, micro.position))
+        return self.policy.logprobs(batch).logps
+
+    def _gathered(self, parts: Sequence[LossInputs]) -> tuple[LossInputs, slice]:
+        """Join all processes' micro-batches in the order of the rows.
+
+        Returns:
+            the step's inputs, and which of its tokens are this process's.
+        """
+        local = [_on_host(part) for part in parts]
+        everyone = self.processes.gather(local)
+        counts = [sum(len(part.logps) for part in of_rank) for of_rank in everyone]
+        first = sum(counts[: self.processes.rank])
+        step = _joined([part for of_rank in everyone for part in of_rank], self.processes.device)
+        return step, slice(first, first + counts[self.processes.rank])
+
+    def _counted_once(self, output: LossOutput) -> Sums:
+        """Every process has the whole step's sums; only the main one reports them."""
+        return _to_sums([output]) if self.processes.is_main else Sums()
+
+
+def _backward(loss: Tensor) -> None:
+    if loss.requires_grad:
+        loss.backward()
+
+
+def _mixed(seed: int, position: int) -> int:
+    """Return a seed for a position; neighbours share no more than any two do."""
+    return (seed * 0x9E3779B97F4A7C15 + position * 0xBF58476D1CE4E5B9 + 1) % 2**63
+
+
+def _on_host(inputs: LossInputs) -> LossInputs:
+    return _moved(inputs, torch.device("cpu"))
+
+
+def _moved(inputs: LossInputs, device: torch.device) -> LossInputs:
+    return LossInputs(
+        logps=inputs.logps.detach().to(device),
+        ref_logps=None if inputs.ref_logps is None else inputs.ref_logps.to(device),
+        sequence_index=inputs.sequence_index.to(device),
+        weights=inputs.weights.to(device),
+        num_sequences=inputs.num_sequences,
+        columns={name: column.to(device) for name, column in inputs.columns.items()},
+        training=inputs.training,
+    )
+
+
+def _joined(parts: Sequence[LossInputs], device: torch.device) -> LossInputs:
+    offset = 0
+    indices = []
+    for part in parts:
+        indices.append(part.sequence_index + offset)
+        offset += part.num_sequences
+    references = [part.ref_logps for part in parts if part.ref_logps is not None]
+    whole = LossInputs(
+        logps=torch.cat([part.logps for part in parts]),
+        ref_logps=torch.cat(references) if references else None,
+        sequence_index=torch.cat(indices),
+        weights=torch.cat([part.weights for part in parts]),
+        num_sequences=offset,
+        columns={
+            name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns
+        },
+        training=parts[0].training,
+    )
+    return _moved(whole, device)
+
+
+def _to_sums(outputs: Sequence[LossOutput]) -> Sums:
+    """Bring sums and counts to the host, all tensors in one copy."""
+    named = [
+        (name, pair)
+        for output in outputs
+        for name, pair in (("loss", (output.sum, output.count)), *output.metrics.items())
+    ]
+    tensors = [value.detach() for _, pair in named for value in pair if isinstance(value, Tensor)]
+    fetched = iter(
+        torch.stack([t.float().reshape(()) for t in tensors]).tolist() if tensors else []
+    )
+    sums = Sums()
+    for name, pair in named:
+        total, count = (next(fetched) if isinstance(v, Tensor) else float(v) for v in pair)
+        sums.add({name: (total, count)})
+    return sums

@@ -1,0 +1,189 @@
+"""A tiny training run: a module for the trainer's tests, and a program for those that kill it.
+
+python tiny_run.py '{"train": {"output_dir": "...", ...}, "weights": "out.safetensors", ...}'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import save_file
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from swiftrl.backends.detect import BACKENDS
+from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
+from swiftrl.rlhf.config import TrainConfig
+from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.run_folder import RunFolder, prepare_run_folder
+from swiftrl.rlhf.trainer import Trainer, TrainResult
+
+VOCABULARY = 128
+
+
+@dataclass(frozen=True)
+class Sequence_:
+    token_ids: np.ndarray
+    loss_weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Row:
+    sequences: tuple[Sequence_, ...]
+    columns: dict[str, float]
+    origin: str
+
+
+def tiny_config() -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+    )
+
+
+def tiny_model(*, lora: bool = True, dropout: float = 0.0, seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    model = Qwen3ForCausalLM(tiny_config())
+    if lora:
+        config = LoraConfig(
+            r=4,
+            lora_alpha=8,
+            lora_dropout=dropout,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        model = get_peft_model(model, config)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # zero by default, which hides mistakes
+                torch.nn.init.normal_(parameter, std=0.05)
+    return model
+
+
+def tiny_rows(
+    number: int, kind: str = "preference", seed: int = 1, untrained: frozenset[int] = frozenset()
+) -> list[Row]:
+    """Make rows with prompts of 3 to 8 and replies of 2 to 9 tokens."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for index in range(number):
+        prompt = draw.integers(1, VOCABULARY, draw.integers(3, 9))
+        replies = []
+        for _ in range(2 if kind == "preference" else 1):
+            reply = draw.integers(1, VOCABULARY, draw.integers(2, 10))
+            weights = np.concatenate([np.zeros(len(prompt)), np.ones(len(reply))])
+            if index in untrained:
+                weights[:] = 0
+            ids = np.concatenate([prompt, reply]).astype(np.int32)
+            replies.append(Sequence_(ids, weights.astype(np.float32)))
+        rows.append(Row(tuple(replies), {}, f"tiny.jsonl:{index + 1}"))
+    return rows
+
+
+@dataclass
+class Setup:
+    """What a tiny run is made of.
+
+    Attributes:
+        train: fields of TrainConfig.
+        algorithm, options: name and settings of the algorithm.
+        weights: where the main process writes the trained weights.
+    """
+
+    train: dict[str, Any]
+    algorithm: str = "dpo"
+    options: dict[str, Any] = field(default_factory=dict)
+    lora: bool = True
+    dropout: float = 0.0
+    num_rows: int = 21
+    num_held_out: int = 0
+    weights: str | None = None
+    untrained: list[int] = field(default_factory=list)
+    checkpointing: bool = False
+    timeout_s: float = 60.0
+    fail_rank: int | None = None
+
+
+def make_algorithm(setup: Setup) -> Algorithm:
+    kind = ALGORITHMS.get(setup.algorithm)
+    return kind(kind.Config(**setup.options))
+
+
+def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = None) -> Trainer:
+    backend = BACKENDS.get("cpu")
+    processes = Processes.start(backend, timeout_s=setup.timeout_s)
+    train = {"learning_rate": 1e-2, "add_version": False, "eval_on_start": False} | setup.train
+    config = TrainConfig(**train)
+    settings = {"lora": setup.lora, "algorithm": setup.algorithm, **setup.options, **train}
+    folder: RunFolder = prepare_run_folder(config, processes, settings)
+    model = tiny_model(lora=setup.lora, dropout=setup.dropout, seed=processes.rank)
+    policy = Policy(model, gradient_checkpointing=setup.checkpointing, probe=False)
+    algorithm = algorithm or make_algorithm(setup)
+    if algorithm.needs_reference:
+        if setup.lora:
+            policy.refer_to_itself()
+        else:
+            policy.refer_to(tiny_model(lora=False))
+    kind = algorithm.row_kind
+    return Trainer(
+        policy,
+        algorithm,
+        data
+        if data is not None
+        else tiny_rows(setup.num_rows, kind, untrained=frozenset(setup.untrained)),
+        tiny_rows(setup.num_held_out, kind, seed=2),
+        config,
+        run_folder=folder,
+        processes=processes,
+        backend=backend,
+        settings=settings,
+        compute_dtype=torch.float32,
+    )
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.parameters.items()}
+
+
+def run(setup: Setup, **parts: Any) -> tuple[Trainer, TrainResult]:
+    trainer = make_trainer(setup, **parts)
+    result = trainer.train()
+    if setup.weights is not None and trainer.processes.is_main:
+        save_file(weights_of(trainer), setup.weights)
+    return trainer, result
+
+
+def main() -> None:
+    import os
+
+    from swiftrl.core.errors import SwiftRLError
+
+    torch.set_num_threads(1)
+    setup = Setup(**json.loads(sys.argv[1]))
+    try:
+        if setup.fail_rank is not None and os.environ.get("RANK") == str(setup.fail_rank):
+            trainer = make_trainer(setup)
+            trainer.passes.train = lambda *_: sys.exit(3)
+            trainer.train()
+        _, result = run(setup)
+    except SwiftRLError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.flush()
+        os._exit(error.exit_code)
+    sys.stdout.write(f"done {result.state.step} {result.stopped_by}\n")
+
+
+if __name__ == "__main__":
+    main()
