@@ -36,6 +36,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     """Print an aligned table; numbers are formatted by the caller."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if _state["quiet"]:
         return
@@ -43,7 +44,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     for column in columns:
         drawn.add_column(column)
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*[Text(cell) for cell in row])
     width = None if sys.stdout.isatty() else 120
     Console(width=width, file=sys.stdout).print(drawn)
 

@@ -1,0 +1,73 @@
+"""`swiftrl merge-lora`: an adapter folded into its base, as one plain model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftrl.cli.command import Command
+from swiftrl.cli.swift_flags import why_refused
+from swiftrl.core import log
+from swiftrl.core.config import Settings, setting
+from swiftrl.core.errors import ConfigError
+from swiftrl.models.config import ModelConfig
+
+__all__ = ["COMMAND", "MergeConfig"]
+
+
+@dataclass(frozen=True)
+class MergeConfig:
+    """Merging."""
+
+    output_dir: str | None = setting(
+        None, "Folder for the merged model. Unset: the adapter's folder with -merged behind."
+    )
+    exist_ok: bool = setting(False, "Replace the folder if it exists.")
+    max_shard_size: str = setting("5GB", "Weights are split into files of at most this size.")
+
+
+def run(settings: Settings) -> int:
+    """Merge, compare the logits before and after, and write the folder."""
+    config, merging = settings[ModelConfig], settings[MergeConfig]
+    if not config.adapters:
+        raise ConfigError("--adapters is missing: the folder that training saved, checkpoint-N.")
+    source = Path(config.adapters[0])
+    target = Path(merging.output_dir or f"{str(source).rstrip('/')}-merged")
+    if target.exists() and not merging.exist_ok and (target.is_file() or any(target.iterdir())):
+        raise ConfigError(
+            f"--output_dir {target}: exists and is not empty. Choose another folder, or "
+            "--exist_ok true to replace it."
+        )
+    from swiftrl.cli.loading import load
+    from swiftrl.models.lora import merge
+    from swiftrl.models.save import save_model
+
+    loaded = load(config)
+    merged = merge(loaded.model)
+    save_model(
+        target,
+        merged,
+        loaded.tokenizer,
+        processor=loaded.processor,
+        source=loaded.path,
+        max_shard_size=merging.max_shard_size,
+    )
+    log.info(f"Merged model: {target}")
+    log.info(f"Next: swiftrl infer --model {target}")
+    return 0
+
+
+def groups(argv: Sequence[str]) -> list[type]:
+    """Return the settings groups."""
+    return [ModelConfig, MergeConfig]
+
+
+COMMAND = Command(
+    summary="Fold LoRA adapters into their base model.",
+    description="Fold LoRA adapters into their base model and write a plain model folder. "
+    "--model may be left out where the adapter names its base.",
+    groups=groups,
+    run=run,
+    refuse=lambda flag, argv: why_refused(flag),
+)

@@ -1,0 +1,66 @@
+"""A model with its adapters, from the model settings, for commands that do not train."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from swiftrl.core import log
+from swiftrl.core.errors import ConfigError
+from swiftrl.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from swiftrl.models.load import LoadedModel
+    from swiftrl.models.resolve import Resolved
+
+__all__ = ["find_model", "load"]
+
+
+def find_model(config: ModelConfig) -> Resolved:
+    """Return the checked folder of --model, or of the base that --adapters names.
+
+    Raises:
+        ConfigError: neither is given.
+        ModelError: the folder is absent or broken.
+    """
+    from swiftrl.models.lora import base_of_adapter, check_adapter_folder
+    from swiftrl.models.resolve import resolve
+
+    for folder in config.adapters:
+        check_adapter_folder(Path(folder))
+    model = config.model
+    if model is None and config.adapters:
+        model = base_of_adapter(Path(config.adapters[0]))
+        if model is not None:
+            log.info(f"Base model of the adapter: {model}")
+    if model is None:
+        raise ConfigError(
+            "--model is missing: a folder, a hub id, or builtin:tiny-instruct to try things out."
+        )
+    return resolve(
+        model,
+        use_hf=config.use_hf,
+        revision=config.model_revision,
+        model_type=config.model_type,
+        token=config.hub_token,
+    )
+
+
+def load(config: ModelConfig) -> LoadedModel:
+    """Load the model of these settings with its adapters, ready to generate.
+
+    Raises:
+        SwiftRLError: what is wrong with the folder, the adapters or the hardware.
+    """
+    resolved = find_model(config)
+    from swiftrl.backends.detect import detect
+    from swiftrl.models.load import load_model
+    from swiftrl.models.lora import load_adapters
+
+    backend = detect("cpu" if config.use_cpu else None)
+    loaded = load_model(resolved, config, backend)
+    if not config.adapters:
+        return loaded
+    model = load_adapters(loaded.model, config.adapters)
+    return dataclasses.replace(loaded, model=model)  # type: ignore[type-var]
