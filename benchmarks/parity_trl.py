@@ -58,7 +58,8 @@ def theirs_on(kind, logps, ref_logps, mask, beta) -> float:
         device=torch.device("cpu"), gather_for_metrics=lambda x: x, gather=lambda x: x
     )
     trainer = SimpleNamespace(
-        accelerator=accelerator, model=SimpleNamespace(training=True), ld_alpha=None, precompute_ref_logps=True, beta=beta,
+        accelerator=accelerator, model=SimpleNamespace(training=True), beta=beta, ld_alpha=None,
+        precompute_ref_logps=True,
         loss_types=[kind], loss_weights=[1.0], label_smoothing=smoothing(kind),
         f_divergence_type="reverse_kl", use_weighting=False, aux_loss_enabled=False, _tp_size=1,
         _total_train_tokens=0, args=SimpleNamespace(discopop_tau=0.05),
