@@ -9,6 +9,7 @@ positions of every branch go on from its trunk. `to_rows` gives the same sequenc
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
@@ -131,6 +132,7 @@ class TreeBatch(_Tensors):
         shapes: where each tree lies.
         num_sequences: B.
         columns: [trees] float32 by name.
+        keys: of each tree, 32 hexadecimal digits that stand for its tokens and their weights.
     """
 
     token_ids: Tensor
@@ -142,6 +144,16 @@ class TreeBatch(_Tensors):
     shapes: tuple[TreeShape, ...]
     num_sequences: int
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+
+    def split_by_tree(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Split [N] values into those of each tree."""
+        per_sequence = torch.bincount(self.sequence_index, minlength=self.num_sequences).tolist()
+        counts, first = [], 0
+        for shape in self.shapes:
+            counts.append(sum(per_sequence[first : first + len(shape.branches)]))
+            first += len(shape.branches)
+        return values.split(counts)
 
     def to_rows(self, pad_id: int = 0) -> RowBatch:
         """Return the same sequences as padded rows."""
@@ -252,7 +264,15 @@ def pack(trees: Sequence[Tree]) -> TreeBatch:
             name: torch.tensor([tree.columns[name] for tree in trees], dtype=torch.float32)
             for name in (trees[0].columns if trees else ())
         },
+        keys=tuple(map(_key, trees)),
     )
+
+
+def _key(tree: Tree) -> str:
+    digest = hashlib.blake2b(tree.trunk_ids.tobytes(), digest_size=16)
+    for ids, weights in zip(tree.branch_ids, tree.branch_weights, strict=True):
+        digest.update(len(ids).to_bytes(8, "little") + ids.tobytes() + weights.tobytes())
+    return digest.hexdigest()
 
 
 def _joined(arrays: Sequence[np.ndarray], dtype: type) -> Tensor:

@@ -1,0 +1,157 @@
+"""Which layout a model gets: trees where its attention lets us, padded rows otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from swiftrl.core.errors import ConfigError, ModelError
+from swiftrl.data.batch import Tree, TreeBatch, pack
+from swiftrl.rlhf.scoring import Scorer, causal_lm
+from swiftrl.rlhf.tree_attention import register
+
+__all__ = ["LayoutChoice", "choose_layout", "layout_error", "probe_batch"]
+
+_ATTENTION = {"full_attention", "sliding_attention"}
+_RECURRENT = ("mamba", "ssm", "linear_attn", "rwkv", "recurrent", "short_conv", "shortconv")
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutChoice:
+    """A layout and why it was chosen."""
+
+    layout: str
+    reason: str
+
+
+def choose_layout(model: nn.Module, requested: str = "auto", *, probe: bool = True) -> LayoutChoice:
+    """Choose between "tree" and "rows".
+
+    A look at the architecture comes first; then, with `probe`, a batch of a dozen tokens runs in
+    the tree layout and through the model's own forward, and the two must agree.
+
+    Args:
+        model: a causal language model, with or without PEFT adapters.
+        requested: "auto", "tree" or "rows".
+        probe: whether to run it.
+
+    Raises:
+        ConfigError: "tree" was asked for and does not apply.
+    """
+    if requested not in ("auto", "tree", "rows"):
+        raise ConfigError(f"--layout {requested}: expected auto, tree or rows.")
+    if requested == "rows":
+        return LayoutChoice("rows", "asked for")
+    obstacle = _obstacle(model)
+    if obstacle is None and probe:
+        obstacle = _disagreement(model)
+    if obstacle is None:
+        return LayoutChoice("tree", "shared prompts run once")
+    if requested == "tree":
+        raise ConfigError(f"--layout tree: {obstacle}. Use --layout auto or rows.")
+    return LayoutChoice("rows", obstacle)
+
+
+def _obstacle(model: nn.Module) -> str | None:
+    lm = causal_lm(model)
+    name = type(lm).__name__
+    if getattr(lm, "_is_stateful", False):
+        return f"{name} carries a recurrent state from token to token"
+    text = lm.config.get_text_config(decoder=True)
+    other = sorted(set(getattr(text, "layer_types", None) or ()) - _ATTENTION)
+    if other:
+        return f"{name} has layers that tree attention does not know ({', '.join(other)})"
+    for module_name, _ in lm.named_modules():
+        leaf = module_name.rpartition(".")[2].lower()
+        if any(word in leaf for word in _RECURRENT):
+            return f"{name} has recurrent layers ({module_name})"
+    if not getattr(lm, "_supports_attention_backend", False):
+        return f"{name} does not take its attention from transformers' AttentionInterface"
+    if getattr(lm.config, "is_encoder_decoder", False):
+        return f"{name} is an encoder-decoder"
+    return None
+
+
+def _disagreement(model: nn.Module) -> str | None:
+    """Run the probe; return what is wrong, if anything."""
+    name = type(causal_lm(model)).__name__
+    try:
+        error = layout_error(model, "tree")
+    except (ModelError, TypeError, ValueError, RuntimeError, KeyError, IndexError) as failure:
+        return f"{name} failed in the tree layout ({str(failure).splitlines()[0][:200]})"
+    bound = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
+    if not error <= bound:
+        return f"{name} gives other log-probabilities in the tree layout (off by {error:.1%})"
+    return None
+
+
+def probe_batch(
+    vocab_size: int, *, trunk: int = 4, branches: tuple[int, ...] = (3, 4)
+) -> TreeBatch:
+    """Two small trees of arbitrary tokens."""
+    step = max(1, vocab_size // 41)
+
+    def some(start: int, length: int) -> np.ndarray:
+        return ((start + np.arange(length)) * step % vocab_size).astype(np.int32)
+
+    trees = [
+        Tree(
+            some(7 * number + 1, trunk),
+            tuple(some(11 * number + 5 * k + 17, n) for k, n in enumerate(branches)),
+            tuple(np.ones(n, dtype=np.float32) for n in branches),
+        )
+        for number in range(2)
+    ]
+    return pack(trees)
+
+
+def layout_error(model: nn.Module, layout: str, batch: TreeBatch | None = None) -> float:
+    """Return how far a layout's log-probabilities lie from those of the model's own forward.
+
+    Returns:
+        root mean square of the difference, over the spread of the log-probabilities.
+    """
+    lm = causal_lm(model)
+    embeddings = lm.get_input_embeddings()
+    batch = batch or probe_batch(embeddings.num_embeddings)
+    batch = batch.to(embeddings.weight.device)
+    expected = _in_eval(model, lambda: _own_logprobs(model, batch))
+    found = _in_eval(model, lambda: _scored(model, layout, batch))
+    spread = (expected - expected.mean()).square().mean().sqrt().clamp_min(1e-2)
+    return float((found - expected).square().mean().sqrt() / spread)
+
+
+def _scored(model: nn.Module, layout: str, batch: TreeBatch) -> Tensor:
+    register()
+    config = causal_lm(model).config.get_text_config(decoder=True)
+    before = config._attn_implementation
+    dtype = next(model.parameters()).dtype
+    try:
+        return Scorer(model, layout=layout, compute_dtype=dtype)(batch).logps
+    finally:
+        config._attn_implementation = before
+
+
+def _own_logprobs(model: nn.Module, batch: TreeBatch) -> Tensor:
+    rows = batch.to_rows()
+    output: Any = model(
+        input_ids=rows.token_ids, attention_mask=rows.attention_mask, use_cache=False
+    )
+    logits = output.logits.flatten(0, 1)[rows.source_index].float()
+    return logits.log_softmax(-1).gather(1, batch.target_ids[:, None]).squeeze(1)
+
+
+def _in_eval(model: nn.Module, run: Callable[[], Tensor]) -> Tensor:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            return run()
+    finally:
+        for module, mode in modes:
+            module.training = mode

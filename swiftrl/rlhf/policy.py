@@ -1,0 +1,149 @@
+"""The model that trains, and the reference it is held against."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from swiftrl.backends.products import product_dtype
+from swiftrl.core.errors import ConfigError
+from swiftrl.data.batch import TreeBatch
+from swiftrl.rlhf.fused import fuse
+from swiftrl.rlhf.layout import LayoutChoice, choose_layout
+from swiftrl.rlhf.reference import (
+    FrozenModel,
+    Precomputed,
+    Reference,
+    SwitchedAdapters,
+    fingerprint,
+)
+from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
+from swiftrl.rlhf.tree_attention import AttentionKernel, register, sdpa_kernel
+
+__all__ = ["Policy", "TokenLogprobs"]
+
+
+class Policy:
+    """A model under training: log-probabilities of a batch, with gradient, and the reference's.
+
+    Trainable weights are kept in float32 whatever the model was loaded in; frozen ones stay as
+    they are.
+
+    Args:
+        model: a causal language model, with or without PEFT adapters.
+        layout: "auto", "tree" or "rows".
+        compute_dtype: type of the computation.
+        kernel: what computes tree attention; unset, scaled_dot_product_attention.
+        gradient_checkpointing: recompute activations in the backward pass.
+        fused: replace chains of small operations by single ones of the same value.
+        temperature: of the distribution.
+        probe: check the tree layout on a few tokens before relying on it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layout: str = "auto",
+        compute_dtype: torch.dtype = torch.float32,
+        kernel: AttentionKernel = sdpa_kernel,
+        gradient_checkpointing: bool = False,
+        fused: bool = True,
+        temperature: float = 1.0,
+        probe: bool = True,
+    ) -> None:
+        register()
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.is_floating_point():
+                parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, _MASTER))
+        self.model = model
+        self.compute_dtype = compute_dtype
+        self.layout: LayoutChoice = choose_layout(model, layout, probe=probe)
+        self._kernel = kernel
+        self._fused = fused
+        self._scorer = self._score(model, temperature)
+        self._reference: Reference | None = None
+        if gradient_checkpointing:
+            _checkpoint_gradients(model)
+
+    def logprobs(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
+        """Return log-probabilities [N] (and entropies) of the batch's trained tokens."""
+        return self._scorer(batch, entropy=entropy)
+
+    def reference(self, batch: TreeBatch) -> Tensor:
+        """Return the reference's log-probabilities [N], without gradient.
+
+        Raises:
+            ConfigError: no reference was set.
+        """
+        if self._reference is None:
+            raise ConfigError(
+                "this algorithm needs a reference model, and none was set. Give --ref_model, or "
+                "train with --tuner_type lora."
+            )
+        return self._reference(batch)
+
+    def refer_to_itself(self, adapter: str | None = None) -> None:
+        """Take the model without its adapters (or with `adapter` instead) as the reference."""
+        self._reference = SwitchedAdapters(self._scorer, adapter)
+
+    def refer_to(self, model: nn.Module) -> None:
+        """Take another model as the reference; it is frozen."""
+        self._reference = FrozenModel(self._score(model, 1.0))
+
+    def refer_to_copy(self) -> None:
+        """Take the model as it is now, copied and frozen, as the reference."""
+        self.refer_to(copy.deepcopy(self.model))
+
+    def precompute(self, folder: Path) -> Precomputed:
+        """Keep the reference's log-probabilities in `folder`; call `prepare` on what comes back.
+
+        Raises:
+            ConfigError: no reference was set.
+        """
+        source = self._reference
+        if source is None:
+            raise ConfigError("there is no reference to precompute: set one first.")
+        key = f"{fingerprint(_weights_of(source, self.model))}-{str(self.compute_dtype)[6:]}"
+        self._reference = Precomputed(source, folder, key)
+        return self._reference
+
+    @contextmanager
+    def plain_attention(self) -> Iterator[None]:
+        """Give the model its ordinary attention back for a while, to generate for example."""
+        with self._scorer.plain_attention():
+            yield
+
+    def _score(self, model: nn.Module, temperature: float) -> Scorer:
+        products = product_dtype(next(model.parameters()).device, self.compute_dtype)
+        if self._fused:
+            fuse(causal_lm(model), products)
+        return Scorer(
+            model,
+            layout=self.layout.layout,
+            compute_dtype=self.compute_dtype,
+            product_dtype=products,
+            kernel=self._kernel,
+            temperature=temperature,
+        )
+
+
+_MASTER = torch.float32
+
+
+def _weights_of(reference: Reference, model: nn.Module) -> nn.Module:
+    return reference.scorer.model if isinstance(reference, FrozenModel) else model
+
+
+def _checkpoint_gradients(model: nn.Module) -> None:
+    lm = causal_lm(model)
+    if not getattr(lm, "supports_gradient_checkpointing", False):
+        raise ConfigError(
+            f"{type(lm).__name__} does not support --gradient_checkpointing; switch it off."
+        )
+    lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -1,0 +1,171 @@
+"""A causal language model as a function from batches to log-probabilities of their tokens.
+
+Shapes: T packed tokens, N trained tokens, B sequences, L longest sequence, D width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swiftrl.core.errors import ModelError
+from swiftrl.data.batch import TreeBatch
+from swiftrl.rlhf.logprobs import LogitTerms, linear_logprobs, module_logprobs
+from swiftrl.rlhf.tree_attention import NAME, SEGMENTS, AttentionKernel, Segments, sdpa_kernel
+
+__all__ = ["Scorer", "TokenLogprobs", "causal_lm", "logit_terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """What a model says about the trained tokens of a batch.
+
+    Attributes:
+        logps: [N] log-probabilities, nats, float32.
+        entropy: [N] entropies, nats, float32; None if not asked for.
+    """
+
+    logps: Tensor
+    entropy: Tensor | None = None
+
+
+def causal_lm(model: nn.Module) -> Any:
+    """Return the transformers model inside a PEFT wrapper, or `model` itself.
+
+    Raises:
+        ModelError: the adapters change the input rather than the weights (prompt tuning).
+    """
+    if not hasattr(model, "peft_config"):
+        return model
+    if getattr(model, "active_peft_config", None) is not None:
+        config = model.active_peft_config
+        if getattr(config, "is_prompt_learning", False):
+            raise ModelError(
+                f"{config.peft_type}: adapters that prepend virtual tokens cannot be trained "
+                "here. Use --tuner_type lora or full."
+            )
+    get_base_model = getattr(model, "get_base_model", None)
+    return get_base_model() if get_base_model is not None else model
+
+
+def logit_terms(config: Any, temperature: float = 1.0) -> LogitTerms:
+    """Read from a model's config what it does to the output of its head."""
+    text = config.get_text_config(decoder=True)
+    scale = float(getattr(text, "logit_scale", None) or 1.0)
+    scale *= float(getattr(text, "lm_head_multiplier", None) or 1.0)
+    scale /= float(getattr(text, "logits_scaling", None) or 1.0)
+    cap = getattr(text, "final_logit_softcapping", None)
+    return LogitTerms(scale, float(cap) if cap else None, temperature)
+
+
+def _backbone(lm: Any) -> nn.Module:
+    for name in (lm.base_model_prefix, "model", "transformer"):
+        backbone = getattr(lm, name, None) if name else None
+        if isinstance(backbone, nn.Module):
+            return backbone
+    raise ModelError(
+        f"{type(lm).__name__}: found no backbone under {lm.base_model_prefix!r} or 'model'. Only "
+        "causal language models made of a backbone and a head can be trained."
+    )
+
+
+class Scorer:
+    """Runs a model's backbone over a batch and reads the trained tokens' log-probabilities.
+
+    The language-model head meets only the hidden states that predict a trained token.
+
+    Args:
+        model: a causal language model, with or without PEFT adapters.
+        layout: "tree" or "rows".
+        compute_dtype: type of the computation; trainable weights stay in float32.
+        product_dtype: type of the head's matrix products; unset, `compute_dtype`.
+        kernel: what computes tree attention.
+        temperature: of the distribution.
+        own_head: read the logits from the model's own forward instead of from its head.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layout: str,
+        compute_dtype: torch.dtype = torch.float32,
+        product_dtype: torch.dtype | None = None,
+        kernel: AttentionKernel = sdpa_kernel,
+        temperature: float = 1.0,
+    ) -> None:
+        self.model = model
+        self.layout = layout
+        self.compute_dtype = compute_dtype
+        self.product_dtype = product_dtype
+        self.kernel = kernel
+        self._lm = causal_lm(model)
+        self._text_config = self._lm.config.get_text_config(decoder=True)
+        self._backbone = _backbone(self._lm)
+        self._terms = logit_terms(self._lm.config, temperature)
+        self._plain = self._text_config._attn_implementation
+        if layout == "tree":
+            self._text_config._attn_implementation = NAME
+
+    def __call__(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
+        """Return the log-probabilities of the batch's trained tokens, with gradient."""
+        device_type = batch.token_ids.device.type
+        narrow = self.compute_dtype != torch.float32
+        with torch.autocast(
+            device_type, dtype=self.compute_dtype if narrow else None, enabled=narrow
+        ):
+            hidden = self._hidden(batch)
+            logps, entropies = self._read(hidden, batch.target_ids, entropy)
+        return TokenLogprobs(logps, entropies)
+
+    @contextlib.contextmanager
+    def plain_attention(self) -> Iterator[None]:
+        """Give the model its ordinary attention back for a while, to generate for example."""
+        tree = self._text_config._attn_implementation
+        self._text_config._attn_implementation = self._plain
+        try:
+            yield
+        finally:
+            self._text_config._attn_implementation = tree
+
+    def _hidden(self, batch: TreeBatch) -> Tensor:
+        """[N, D] hidden states that predict the trained tokens."""
+        if self.layout == "tree":
+            output = self._backbone(
+                input_ids=batch.token_ids[None],
+                position_ids=batch.positions[None],
+                use_cache=False,
+                **{SEGMENTS: Segments(batch.shapes, self.kernel)},
+            )
+            return output.last_hidden_state[0].index_select(0, batch.source_index)
+        rows = batch.to_rows()
+        output = self._backbone(
+            input_ids=rows.token_ids,
+            attention_mask=rows.attention_mask,
+            position_ids=rows.positions,
+            use_cache=False,
+        )
+        return output.last_hidden_state.flatten(0, 1).index_select(0, rows.source_index)
+
+    def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
+        head = self._lm.get_output_embeddings()
+        if head is None:
+            raise ModelError(f"{type(self._lm).__name__} has no language-model head.")
+        if type(head) is not nn.Linear:
+            return module_logprobs(hidden, head, ids, terms=self._terms, want_entropy=entropy)
+        return linear_logprobs(
+            hidden,
+            head.weight,
+            ids,
+            bias=head.bias,
+            soft_cap=self._terms.soft_cap,
+            logit_scale=self._terms.scale,
+            temperature=self._terms.temperature,
+            want_entropy=entropy,
+            products=self.product_dtype,
+        )
