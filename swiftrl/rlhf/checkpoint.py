@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -111,7 +110,8 @@ def write_checkpoint(
     with atomic_directory(folder) as temporary, _plain_disk_errors():
         save_model(temporary)
         _write_json(temporary / SETTINGS, settings)
-        (temporary / STATE).parent.mkdir()
+        if trainable is not None or resumable is not None:
+            (temporary / STATE).parent.mkdir()
         if trainable is not None:
             save_file(_savable(trainable), temporary / TRAINABLE)
         if resumable is not None:
@@ -283,14 +283,15 @@ def _sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def _plain_disk_errors() -> Iterator[None]:
-    """Give the errors of the tensor library's file writing their system error number back.
+    """Give the file errors of tensor and tokenizer libraries their system error number back.
 
     Raises:
         OSError: the operating system refused.
     """
     try:
         yield
-    except SafetensorError as error:
+    except Exception as error:
+        # Rust libraries raise types of their own, or none in particular.
         match = re.search(r"\(os error (\d+)\)", str(error))
         if match is None:
             raise

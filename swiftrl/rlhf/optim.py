@@ -116,7 +116,7 @@ def scale_and_clip(parameters: Sequence[nn.Parameter], factor: float, max_norm: 
     if not gradients:
         return 0.0
     torch._foreach_mul_(gradients, factor)
-    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    norm = float(torch.nn.utils.get_total_norm(gradients))
     if math.isfinite(norm) and max_norm > 0 and norm > max_norm:
         torch._foreach_mul_(gradients, max_norm / norm)
     return norm

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.config import TrainConfig
+
+if TYPE_CHECKING:
+    from swiftrl.rlhf.stepping import StepOutcome
 
 __all__ = ["Plan", "RunState", "make_plan"]
 
@@ -44,6 +47,20 @@ class RunState:
     best_value: float | None = None
     held_out: dict[str, tuple[int, dict[str, float]]] = field(default_factory=dict)
     window: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+
+    def count(self, outcome: StepOutcome, seconds: float) -> None:
+        """Count a step that took `seconds`."""
+        self.step += 1
+        self.rows += outcome.rows
+        self.tokens += outcome.tokens
+        self.elapsed_s += seconds
+        new = (seconds, outcome.rows, outcome.tokens)
+        self.window = [before + added for before, added in zip(self.window, new, strict=True)]
+        if outcome.updated:
+            self.bad_in_a_row = 0
+        else:
+            self.skipped_steps += 1
+            self.bad_in_a_row += not outcome.explained
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counters, ready for JSON."""

@@ -3,51 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError, ModelError, SwiftRLError
 from swiftrl.rlhf import checkpoint as files
 from swiftrl.rlhf.algorithm import Algorithm
+from swiftrl.rlhf.config import TrainConfig
+from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.model_files import save_model
-from swiftrl.rlhf.optim import load_optimizer_tensors, optimizer_tensors
+from swiftrl.rlhf.optim import LossScale, load_optimizer_tensors, optimizer_tensors
 from swiftrl.rlhf.randomness import random_state, restore_random_state
 from swiftrl.rlhf.run_folder import RunFolder
 from swiftrl.rlhf.run_state import Plan, RunState
 from swiftrl.rlhf.steps import Sums
 
-if TYPE_CHECKING:
-    from swiftrl.rlhf.trainer import Trainer
+__all__ = ["Saver", "Training"]
 
-__all__ = ["Saver"]
+
+@dataclass
+class Training:
+    """What changes while training, and is therefore saved.
+
+    Attributes:
+        model: with its adapters.
+        parameters: what trains of it, by name.
+        optimizer: over these.
+        loss_scale: for float16.
+        algorithm: may have a state.
+        state: counters.
+        window: this process's sums of metrics since the last line that was written.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    loss_scale: LossScale
+    algorithm: Algorithm
+    state: RunState = field(default_factory=RunState)
+    window: Sums = field(default_factory=Sums)
 
 
 class Saver:
-    """Saves and restores a trainer.
+    """Saves and restores a training.
 
     Args:
-        trainer: whose weights, optimizer and counters they are.
+        training: saved and restored.
         run_folder: where to, and what from.
-        algorithm: has a state of its own.
-        settings: saved beside.
+        processes: those of the run.
+        config: what is kept.
+        settings: every setting, saved beside.
         companions: tokenizer and processor.
         dtype: of a full model's trained weights in its files.
+        num_rows: of the training data, None for a stream.
     """
 
     def __init__(
         self,
-        trainer: Trainer,
+        training: Training,
         run_folder: RunFolder,
-        algorithm: Algorithm,
+        processes: Processes,
+        config: TrainConfig,
+        *,
         settings: Mapping[str, Any],
         companions: Sequence[Any],
         dtype: torch.dtype,
+        num_rows: int | None,
     ) -> None:
-        self.trainer, self.algorithm, self.settings = trainer, algorithm, settings
-        self.companions, self.dtype = companions, dtype
+        self.training, self.processes, self.config = training, processes, config
+        self.settings, self.companions, self.dtype = settings, companions, dtype
+        self.num_rows = num_rows
         self.run_folder = run_folder.path
         self.resume_from = run_folder.resume_from
         self.last: Path | None = run_folder.resume_from
@@ -55,57 +85,62 @@ class Saver:
     @property
     def best(self) -> Path | None:
         """The checkpoint of the best evaluation, if one was saved after it."""
-        step = self.trainer.state.best_step
+        step = self.training.state.best_step
         if step is None:
             return None
         path = files.checkpoint_path(self.run_folder, step)
         return path if path.is_dir() else None
 
-    def save(self) -> None:
+    def save(self, global_batch: int) -> None:
         """Write a checkpoint of the present step; every process calls this.
+
+        Args:
+            global_batch: rows of an optimizer step, which a resumed run must keep.
 
         Raises:
             MachineError: no space, or a failing disk; the earlier checkpoints are as they were.
         """
-        trainer = self.trainer
-        path = files.checkpoint_path(self.run_folder, trainer.state.step)
+        path = files.checkpoint_path(self.run_folder, self.training.state.step)
         mine = {
-            "random": random_state(trainer.processes.device),
-            "window": trainer.window.values,
+            "random": random_state(self.processes.device),
+            "window": self.training.window.values,
         }
-        everyone = trainer.processes.gather(mine)
+        everyone = self.processes.gather(mine)
         failure: SwiftRLError | None = None
-        if trainer.processes.is_main:
+        if self.processes.is_main:
             try:
-                self._write(path, everyone)
+                self._write(path, global_batch, everyone)
             except SwiftRLError as error:
                 failure = error
-        failure = trainer.processes.share(failure)
+        failure = self.processes.share(failure)
         if failure is not None:
             raise failure
         self.last = path
 
-    def _write(self, path: Path, everyone: list[dict[str, Any]]) -> None:
-        trainer, config = self.trainer, self.trainer.config
+    def _write(self, path: Path, global_batch: int, everyone: list[dict[str, Any]]) -> None:
+        training, config = self.training, self.config
         keep_weights = not config.save_only_model or config.load_best_model_at_end
+        scale = training.loss_scale
         state = {
-            "counters": trainer.state.as_dict(),
-            "num_rows": trainer.feed.num_rows,
-            "global_batch": trainer.plan.global_batch,
-            "loss_scale": [trainer.loss_scale.value, trainer.loss_scale.good_steps],
-            "algorithm": self.algorithm.state_dict(),
+            "counters": training.state.as_dict(),
+            "num_rows": self.num_rows,
+            "global_batch": global_batch,
+            "loss_scale": [scale.value, scale.good_steps],
+            "algorithm": training.algorithm.state_dict(),
             "processes": everyone,
         }
+        resumable = None
+        if not config.save_only_model:
+            tensors = optimizer_tensors(training.optimizer, training.parameters)
+            resumable = files.Resumable(tensors, state)
         files.write_checkpoint(
             path,
             save_model=lambda folder: save_model(
-                trainer.policy.model, folder, dtype=self.dtype, companions=self.companions
+                training.model, folder, dtype=self.dtype, companions=self.companions
             ),
             settings=self.settings,
-            trainable=trainer.parameters if keep_weights else None,
-            resumable=None
-            if config.save_only_model
-            else files.Resumable(optimizer_tensors(trainer.optimizer, trainer.parameters), state),
+            trainable=training.parameters if keep_weights else None,
+            resumable=resumable,
         )
         keep = {path} | ({self.best} if self.best is not None else set())
         files.prune(self.run_folder, limit=config.save_total_limit, keep=keep)
@@ -115,44 +150,43 @@ class Saver:
 
         Raises:
             ModelError: the checkpoint is of another model.
+            ConfigError: it is of other data.
         """
-        trainer = self.trainer
-        if trainer.processes.is_main:
+        if self.processes.is_main:
             files.remove_leftovers(self.run_folder)
         if self.resume_from is None:
             return
-        state = files.read_state(self.resume_from)
-        self._check_data(state)
+        training = self.training
+        stored = files.read_state(self.resume_from)
+        self._check_data(stored)
         self.load_trainable(self.resume_from)
         load_optimizer_tensors(
-            trainer.optimizer, trainer.parameters, files.read_optimizer(self.resume_from)
+            training.optimizer, training.parameters, files.read_optimizer(self.resume_from)
         )
-        trainer.state = RunState.from_dict(state["counters"])
-        trainer.loss_scale.value, trainer.loss_scale.good_steps = state["loss_scale"]
-        self.algorithm.load_state_dict(state["algorithm"])
-        self._restore_process(state["processes"])
-        if trainer.processes.is_main:
-            aside = files.set_aside_later(self.run_folder, trainer.state.step)
+        training.state = RunState.from_dict(stored["counters"])
+        training.loss_scale.value, training.loss_scale.good_steps = stored["loss_scale"]
+        training.algorithm.load_state_dict(stored["algorithm"])
+        self._restore_process(stored["processes"])
+        if self.processes.is_main:
+            aside = files.set_aside_later(self.run_folder, training.state.step)
             if aside:
                 log.warn(
-                    f"checkpoints after step {trainer.state.step} were made by an earlier "
+                    f"checkpoints after step {training.state.step} were made by an earlier "
                     f"continuation; they now stand in {aside}."
                 )
-        log.info(f"resumed from {self.resume_from} at step {trainer.state.step}")
+        log.info(f"resumed from {self.resume_from} at step {training.state.step}")
 
     def _restore_process(self, everyone: list[dict[str, Any]]) -> None:
-        trainer = self.trainer
-        same = len(everyone) == trainer.processes.world_size
-        if same:
-            mine = everyone[trainer.processes.rank]
-            restore_random_state(mine["random"], trainer.processes.device)
+        processes = self.processes
+        if len(everyone) == processes.world_size:
+            mine = everyone[processes.rank]
+            restore_random_state(mine["random"], processes.device)
             windows = [mine["window"]]
         else:
-            # Sums since the last line of metrics may be anyone's; each counts once.
-            windows = [p["window"] for p in everyone] if trainer.processes.is_main else []
-        trainer.window = Sums()
+            # Sums since the last line of metrics may be anyone's, so long as each counts once.
+            windows = [each["window"] for each in everyone] if processes.is_main else []
         for window in windows:
-            trainer.window.add({name: (pair[0], pair[1]) for name, pair in window.items()})
+            self.training.window.add({name: (pair[0], pair[1]) for name, pair in window.items()})
 
     def load_trainable(self, folder: Path) -> None:
         """Overwrite the trained weights with a checkpoint's.
@@ -161,7 +195,7 @@ class Saver:
             ModelError: its weights have other names or shapes.
         """
         stored = files.read_trainable(folder)
-        parameters = self.trainer.parameters
+        parameters = self.training.parameters
         wrong = sorted(stored.keys() ^ parameters.keys()) or [
             name for name, value in stored.items() if value.shape != parameters[name].shape
         ]
@@ -176,7 +210,7 @@ class Saver:
                 parameters[name].copy_(value)
 
     def _check_data(self, state: Mapping[str, Any]) -> None:
-        before, now = state["num_rows"], self.trainer.feed.num_rows
+        before, now = state["num_rows"], self.num_rows
         if before != now:
             raise ConfigError(
                 f"--resume_from_checkpoint {self.resume_from}: the training data had {before} "
@@ -199,7 +233,7 @@ class Saver:
                 "--per_device_train_batch_size, --gradient_accumulation_steps and the number of "
                 f"processes so that their product is {before}."
             )
-        state = self.trainer.state
+        state = self.training.state
         if state.rows >= plan.total_rows:
             raise ConfigError(
                 f"--resume_from_checkpoint {self.resume_from}: training is complete: "

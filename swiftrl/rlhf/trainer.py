@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,19 +18,21 @@ from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.evaluation import Evaluation
 from swiftrl.rlhf.model_files import is_adapter
-from swiftrl.rlhf.optim import LossScale, make_optimizer, scale_and_clip, trainable_parameters
+from swiftrl.rlhf.optim import LossScale, make_optimizer, trainable_parameters
 from swiftrl.rlhf.order import Feed, MicroBatch, Rows
 from swiftrl.rlhf.report import Report
 from swiftrl.rlhf.run_folder import RunFolder
 from swiftrl.rlhf.run_state import RunState, make_plan
-from swiftrl.rlhf.saving import Saver
+from swiftrl.rlhf.saving import Saver, Training
 from swiftrl.rlhf.schedule import make_schedule
+from swiftrl.rlhf.stepping import StepOutcome, Stepper
 from swiftrl.rlhf.steps import Passes, PolicyLike, Sums
 from swiftrl.rlhf.stopping import StopSignals
 
 __all__ = ["TrainResult", "Trainer", "default_learning_rate"]
 
 MAX_BAD_STEPS = 5
+NAMED_ROWS = 16
 
 
 def default_learning_rate(adapter: bool) -> float:
@@ -97,13 +98,11 @@ class Trainer:
         data_seed: int | None = None,
     ) -> None:
         self.policy, self.config, self.processes = policy, config, processes
-        self.parameters = trainable_parameters(policy.model)
-        self.optimizer = make_optimizer(
-            self.parameters, config, fused=backend.capabilities.fused_adamw
+        parameters = trainable_parameters(policy.model)
+        optimizer = make_optimizer(parameters, config, fused=backend.capabilities.fused_adamw)
+        self.training = Training(
+            policy.model, parameters, optimizer, LossScale(compute_dtype), algorithm
         )
-        self.loss_scale = LossScale(compute_dtype)
-        self.passes = Passes(policy, algorithm, processes, config.seed)
-        self.state, self.window = RunState(), Sums()
         self.feed = Feed(
             train_data,
             seed=config.seed if data_seed is None else data_seed,
@@ -111,26 +110,41 @@ class Trainer:
             micro_batch_size=config.per_device_train_batch_size,
             rank=processes.rank,
             world_size=processes.world_size,
-            pin=hasattr(backend.module(), "memory_allocated"),
+            pin=backend.device_type != "cpu",
         )
-        self.saver = Saver(self, run_folder, algorithm, settings or {}, companions, compute_dtype)
+        self.saver = Saver(
+            self.training,
+            run_folder,
+            processes,
+            config,
+            settings=settings or {},
+            companions=companions,
+            dtype=compute_dtype,
+            num_rows=self.feed.num_rows,
+        )
         self.saver.restore()
-        evaluates = bool(eval_data is not None and len(eval_data))
+        self.state = self.training.state
         self.plan = make_plan(
             config,
             num_rows=self.feed.num_rows,
             world_size=processes.world_size,
-            evaluates=evaluates,
+            evaluates=bool(eval_data is not None and len(eval_data)),
             done_steps=self.state.step,
             done_rows=self.state.rows,
         )
         self.saver.check_plan(self.plan)
         self.schedule = make_schedule(
             config,
-            peak=config.learning_rate or default_learning_rate(is_adapter(policy.model)),
+            peak=default_learning_rate(is_adapter(policy.model))
+            if config.learning_rate is None
+            else config.learning_rate,
             total_steps=self.plan.total_steps,
         )
-        self.evaluation = Evaluation(self.passes, eval_data, config, self.plan.global_batch)
+        passes = Passes(policy, algorithm, processes, config.seed)
+        self.stepper = Stepper(
+            passes, parameters, optimizer, self.training.loss_scale, config.max_grad_norm
+        )
+        self.evaluation = Evaluation(passes, eval_data, config, self.plan.global_batch)
         self.report = Report(config, run_folder.path, processes, settings or {}, self.plan)
 
     def train(self) -> TrainResult:
@@ -156,86 +170,50 @@ class Trainer:
             self.report.close()
 
     def _train(self, signals: StopSignals) -> TrainResult:
-        self.processes.copy_from_main(self.parameters.values())
+        self.processes.copy_from_main(self.training.parameters.values())
         self.report.open(self.state)
         if self.evaluation.wanted and self.config.eval_on_start and self.state.step == 0:
             self._evaluate()
         stopped_by = None
-        for batches in self.feed.steps(
-            self.state.rows, self.plan.total_rows, self.plan.global_batch
-        ):
-            step_rows, stop = self._step(batches, signals)
-            if stop:
-                stopped_by = signals.received or "SIGTERM"
-            if self._after_step(step_rows, stopping=stop) or stop:
+        plan = self.plan
+        for batches in self.feed.steps(self.state.rows, plan.total_rows, plan.global_batch):
+            began = time.monotonic()
+            outcome = self.stepper.step(
+                batches,
+                rate=self.schedule.at(self.state.step),
+                stop=signals.received is not None,
+            )
+            self.state.count(outcome, time.monotonic() - began)
+            self._note(outcome, batches)
+            stopping = outcome.stop and self.state.step < plan.total_steps
+            if stopping:
+                stopped_by = signals.received or "a signal to another process"
+            if self._after_step(outcome.rows, stopping=stopping) or stopping:
                 break
         return self._finish(stopped_by)
 
-    def _step(self, batches: list[MicroBatch], signals: StopSignals) -> tuple[int, bool]:
-        """Do one optimizer step.
-
-        Returns:
-            rows of the step, and whether some process was asked to stop.
-        """
-        began = time.monotonic()
-        self.optimizer.zero_grad(set_to_none=True)
-        sums = self.passes.train(batches, self.loss_scale.value)
-        total, count = sums.values.get("loss", (0.0, 0.0))
-        tokens = sum(micro.batch.token_ids.numel() for micro in batches)
-        rows = sum(micro.num_rows for micro in batches)
-        total, count, tokens, rows, stop = self.processes.sum(
-            [total, count, tokens, rows, float(signals.received is not None)]
-        )
-        parameters = list(self.parameters.values())
-        self.processes.sum_gradients(parameters)
-        norm = math.nan
-        if count > 0:
-            factor = 1.0 / (count * self.loss_scale.value)
-            norm = scale_and_clip(parameters, factor, self.config.max_grad_norm)
-        finite = math.isfinite(norm) and math.isfinite(total)
-        if finite:
-            rate = self.schedule.at(self.state.step)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
-            self.window.add(sums.values)
+    def _note(self, outcome: StepOutcome, batches: list[MicroBatch]) -> None:
+        """Take up a step's metrics, or say which rows made it fail."""
+        self.report.progress(self.state, outcome.loss)
+        if outcome.updated:
+            self.training.window.add(outcome.sums.values)
             if self.processes.is_main:
-                self.window.add({"grad_norm": (norm, 1.0)})
-        self._count(finite, batches, int(rows), int(tokens), time.monotonic() - began)
-        self.report.progress(self.state, total / count if count else math.nan)
-        return int(rows), stop > 0
-
-    def _count(
-        self, finite: bool, batches: list[MicroBatch], rows: int, tokens: int, seconds: float
-    ) -> None:
-        state = self.state
-        state.step += 1
-        state.rows += rows
-        state.tokens += tokens
-        state.elapsed_s += seconds
-        state.window = [
-            old + new for old, new in zip(state.window, (seconds, rows, tokens), strict=True)
-        ]
-        scaled_down = self.loss_scale.update(finite)
-        if finite:
-            state.bad_in_a_row = 0
+                self.training.window.add({"grad_norm": (outcome.norm, 1.0)})
             return
-        state.skipped_steps += 1
-        if scaled_down:
+        if outcome.explained:
             return
-        state.bad_in_a_row += 1
         mine = [origin for micro in batches for origin in micro.origins]
         origins = [origin for of_rank in self.processes.gather(mine) for origin in of_rank]
-        named = ", ".join(origins[:16]) + (", ..." if len(origins) > 16 else "")
-        if state.bad_in_a_row >= MAX_BAD_STEPS:
+        named = ", ".join(origins[:NAMED_ROWS]) + (", ..." if len(origins) > NAMED_ROWS else "")
+        times = self.state.bad_in_a_row
+        if times >= MAX_BAD_STEPS:
             raise DataError(
-                f"step {state.step}: the loss or its gradient was not finite, or nothing was "
-                f"trained, in {state.bad_in_a_row} steps in a row. Rows of the last one: {named}. "
-                "Look at these rows (swiftrl data check), lower --learning_rate, or use "
-                "--torch_dtype float32."
+                f"step {self.state.step}: the loss or its gradient was not finite, or nothing was "
+                f"trained, in {times} steps in a row. Rows of the last one: {named}. Look at them "
+                "(swiftrl data check), lower --learning_rate, or use --torch_dtype float32."
             )
         log.warn(
-            f"step {state.step} skipped: loss or gradient not finite, or nothing to train. "
+            f"step {self.state.step} skipped: loss or gradient not finite, or nothing to train. "
             f"Rows: {named}."
         )
 
@@ -260,7 +238,7 @@ class Trainer:
             last or stopping or exhausted or keeps_best
             or plan.is_due(plan.save_every, state, step_rows)
         ):  # fmt: skip
-            self.saver.save()
+            self.saver.save(plan.global_batch)
             self.report.draw()
         if exhausted:
             log.info(
@@ -272,10 +250,10 @@ class Trainer:
 
     def _log(self) -> None:
         totals = Sums()
-        for part in self.processes.gather(self.window.values):
+        for part in self.processes.gather(self.training.window.values):
             totals.add(part)
         self.report.training(self.state, totals.means(), self.schedule.at(self.state.step - 1))
-        self.window = Sums()
+        self.training.window.values.clear()
         self.state.window = [0.0, 0.0, 0.0]
 
     def _evaluate(self) -> bool:

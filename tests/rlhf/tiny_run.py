@@ -154,7 +154,7 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in trainer.parameters.items()}
+    return {name: value.detach().clone() for name, value in trainer.training.parameters.items()}
 
 
 def run(setup: Setup, **parts: Any) -> tuple[Trainer, TrainResult]:
@@ -175,7 +175,7 @@ def main() -> None:
     try:
         if setup.fail_rank is not None and os.environ.get("RANK") == str(setup.fail_rank):
             trainer = make_trainer(setup)
-            trainer.passes.train = lambda *_: sys.exit(3)
+            trainer.stepper.passes.train = lambda *_: sys.exit(3)
             trainer.train()
         _, result = run(setup)
     except SwiftRLError as error:
