@@ -1,0 +1,193 @@
+"""Conversations as the dicts a chat template expects."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.core.messages import Conversation, Message, Part, text_of
+
+__all__ = ["Forms", "Guard", "guarded", "normalise", "prepare", "to_messages"]
+
+Guard = Callable[[str, str], str]
+
+_INLINE_THOUGHTS = re.compile(r"\s*<think>(?P<thoughts>.*?)</think>\s*(?P<answer>.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """The forms in which a template takes what a conversation holds, as its probe found them.
+
+    Attributes:
+        part_roles: roles whose content must be a list of parts; the others take a string.
+        arguments: whether tool-call arguments are a dict or a JSON string.
+        reasoning: "field" where `reasoning_content` is read, "inline" where thoughts must stand in
+            the content as `<think>...</think>`, "dropped" where neither reaches the text.
+        system: "message", or "merged" into the first user turn where the template has none.
+        call_id_length: exact length of a tool call's id where the template insists on one.
+    """
+
+    part_roles: frozenset[str] = field(default_factory=frozenset)
+    arguments: Literal["dict", "string"] = "dict"
+    reasoning: Literal["field", "inline", "dropped"] = "inline"
+    system: Literal["message", "merged"] = "message"
+    call_id_length: int | None = None
+
+
+def normalise(message: Message) -> Message:
+    """Move thoughts that an assistant's content opens with into `reasoning_content`."""
+    if message.role != "assistant" or message.reasoning_content is not None:
+        return message
+    if not isinstance(message.content, str):
+        return message
+    found = _INLINE_THOUGHTS.match(message.content)
+    if found is None:
+        return message
+    return dataclasses.replace(
+        message,
+        reasoning_content=found["thoughts"].strip("\n"),
+        content=found["answer"],
+    )
+
+
+def prepare(conversation: Conversation, forms: Forms) -> Conversation:
+    """Return the conversation as the template can take it, message by message.
+
+    A system message is merged into the first user turn where the template has none; thoughts that
+    open an assistant's content move to `reasoning_content` unless the template wants them inline.
+
+    Raises:
+        TemplateError: no user turn can carry the system message's text.
+    """
+    messages = list(conversation.messages)
+    if forms.system == "merged":
+        messages = _merge_system(messages)
+    if forms.reasoning != "inline":
+        messages = [normalise(message) for message in messages]
+    return Conversation(tuple(messages), conversation.tools)
+
+
+def to_messages(
+    conversation: Conversation, forms: Forms, guard: Guard | None = None
+) -> list[dict[str, Any]]:
+    """Return the messages of a prepared `conversation` in the template's forms, one for one.
+
+    Args:
+        conversation: from `prepare`.
+        forms: from the probe.
+        guard: applied to every string that came with the conversation (text, role).
+
+    Raises:
+        TemplateError: the conversation carries pictures, sound or film.
+    """
+    return [
+        _to_dict(message, index, forms, guard or _unguarded)
+        for index, message in enumerate(conversation.messages)
+    ]
+
+
+def _unguarded(text: str, role: str) -> str:
+    return text
+
+
+def _merge_system(messages: list[Message]) -> list[Message]:
+    if not messages or messages[0].role != "system":
+        return messages
+    system, rest = messages[0], messages[1:]
+    if not rest or rest[0].role != "user":
+        raise TemplateError(
+            "the chat template takes no system message, and no user turn follows it to carry its "
+            "text; remove the system message or add a user turn."
+        )
+    text, user = text_of(system), rest[0]
+    if not text:
+        return rest
+    if isinstance(user.content, str):
+        content: str | tuple[Part, ...] = f"{text}\n\n{user.content}" if user.content else text
+    else:
+        content = (Part("text", text=f"{text}\n\n"), *user.content)
+    return [dataclasses.replace(user, content=content), *rest[1:]]
+
+
+def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[str, Any]:
+    role = message.role
+    content = guard(_plain_content(message, index), role)
+    result: dict[str, Any] = {"role": role}
+    if message.reasoning_content is not None:
+        thoughts = guard(message.reasoning_content, role)
+        if forms.reasoning == "field":
+            result["reasoning_content"] = thoughts
+        elif forms.reasoning == "inline":
+            content = f"<think>\n{thoughts}\n</think>\n\n{content}"
+    in_parts = role in forms.part_roles
+    result["content"] = [{"type": "text", "text": content}] if in_parts else content
+    if message.tool_calls:
+        result["tool_calls"] = _calls(message, index, forms, guard)
+    if message.name is not None:
+        result["name"] = guard(message.name, role)
+    if message.tool_call_id is not None:
+        result["tool_call_id"] = guard(_call_id(message.tool_call_id, forms), role)
+    return result
+
+
+def _plain_content(message: Message, index: int) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    kinds = sorted({part.kind for part in message.content} - {"text"})
+    if kinds:
+        raise TemplateError(
+            f"message {index} ({message.role}) holds {', '.join(kinds)}; this model is trained on "
+            "text only here: vision training is not served yet. Remove such rows or parts."
+        )
+    return text_of(message)
+
+
+def _calls(message: Message, index: int, forms: Forms, guard: Guard) -> list[dict[str, Any]]:
+    calls = []
+    for number, call in enumerate(message.tool_calls):
+        arguments: Any = guarded(call.arguments, message.role, guard)
+        if forms.arguments == "string" and isinstance(arguments, Mapping):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        elif forms.arguments == "dict" and isinstance(arguments, str):
+            arguments = _parsed(arguments)
+        identity = call.id if call.id is not None else f"call{index:03d}{number:02d}"
+        calls.append(
+            {
+                "id": guard(_call_id(identity, forms), message.role),
+                "type": "function",
+                "function": {"name": guard(call.name, message.role), "arguments": arguments},
+            }
+        )
+    return calls
+
+
+def guarded(value: Any, role: str, guard: Guard) -> Any:
+    """Return `value` with `guard` applied to every string in it, keys included."""
+    if isinstance(value, str):
+        return guard(value, role)
+    if isinstance(value, Mapping):
+        return {guard(str(key), role): guarded(item, role, guard) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [guarded(item, role, guard) for item in value]
+    return value
+
+
+def _parsed(arguments: str) -> Any:
+    try:
+        value = json.loads(arguments) if arguments.strip() else {}
+    except ValueError:
+        return arguments
+    return value if isinstance(value, dict) else arguments
+
+
+def _call_id(identity: str, forms: Forms) -> str:
+    length = forms.call_id_length
+    if length is None or (len(identity) == length and identity.isalnum()):
+        return identity
+    kept = "".join(character for character in identity if character.isalnum())
+    return kept[-length:].rjust(length, "0")

@@ -1,0 +1,212 @@
+"""Which characters of a rendered conversation the assistant wrote.
+
+Two ways lead to a turn's span. Where the rendering up to the turn (with the generation prompt) and
+the rendering through the turn are both prefixes of the whole text, the span lies between them.
+Elsewhere - the template rewrites history, ignores the generation prompt or drops earlier thoughts -
+the turn's leaves (content, thoughts, call names and arguments) are replaced by a sentinel one at a
+time, which locates their slots exactly; the turn's header and terminator are then sought only in
+the gaps between slots, where nothing that a person typed can stand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.templates.probe import Probe
+from swiftrl.templates.slots import Render, Slots, content_texts
+
+__all__ = ["Rendered", "Span", "locate"]
+
+_UNIT = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\s+|[^<\[\s]+|.")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What the assistant wrote in one turn, terminator included.
+
+    Attributes:
+        message: index of the message.
+        start: first character.
+        end: one past the last character.
+        prompt: text of the prompt that inference would put before the turn.
+        by_prefix: found between two prefixes; else by slots.
+        lost: which of the message's "content" and "reasoning_content" the span does not show.
+    """
+
+    message: int
+    start: int
+    end: int
+    prompt: str
+    by_prefix: bool
+    lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation's text and its assistant spans in order."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+def locate(
+    render: Render,
+    messages: Sequence[Mapping[str, Any]],
+    probe: Probe,
+    *,
+    wanted: Sequence[int],
+    stop_texts: Sequence[str] = (),
+    by_slots: bool = False,
+) -> Rendered:
+    """Render `messages` and find the spans of the assistant turns `wanted`.
+
+    Args:
+        render: (messages, add_generation_prompt) -> text.
+        messages: in the template's forms.
+        probe: what the template does.
+        wanted: indices of assistant messages, ascending.
+        stop_texts: tokens that end generation.
+        by_slots: use slots even where prefixes hold (for checking one against the other).
+
+    Raises:
+        TemplateError: a turn cannot be found in the text.
+    """
+    text = render(messages, False)
+    ends = tuple(dict.fromkeys((*probe.terminators, *(stop for stop in stop_texts if stop))))
+    slots = Slots(render, messages, text)
+    spans: list[Span] = []
+    for index in wanted:
+        prompt = _prompt(render, messages[:index])
+        span = None if by_slots else _by_prefix(render, messages, text, index, prompt)
+        if span is None:
+            span = _by_slots(text, probe, slots, index, prompt, ends)
+        span = _close(text, span, ends)
+        lost = _lost(messages[index], text, span, slots)
+        spans.append(replace(span, lost=lost) if lost else span)
+    _verify(text, spans)
+    return Rendered(text, tuple(spans))
+
+
+def _prompt(render: Render, history: Sequence[Mapping[str, Any]]) -> str:
+    if not history:
+        return ""
+    try:
+        return render(history, True)
+    except TemplateError:
+        return ""  # e.g. two assistant turns in a row; slots find the second
+
+
+def _by_prefix(
+    render: Render,
+    messages: Sequence[Mapping[str, Any]],
+    text: str,
+    index: int,
+    prompt: str,
+) -> Span | None:
+    if not prompt or not text.startswith(prompt):
+        return None
+    through = text if index + 1 == len(messages) else render(messages[: index + 1], False)
+    if not text.startswith(through) or len(through) < len(prompt):
+        return None
+    return Span(index, len(prompt), len(through), prompt, by_prefix=True)
+
+
+def _lost(message: Mapping[str, Any], text: str, span: Span, slots: Slots) -> tuple[str, ...]:
+    """Return which leaves of a turn its span does not show."""
+    written = text[span.start : span.end]
+    lost = []
+    for name in ("content", "reasoning_content"):
+        leaves = [leaf.strip() for leaf in content_texts(message.get(name))]
+        missing = [leaf for leaf in leaves if leaf and leaf not in written]
+        # A template may trim lines or escape characters: then the leaf's slot tells.
+        if missing and not slots.inside(span.message, name, span.start, span.end):
+            lost.append(name)
+    return tuple(lost)
+
+
+def _by_slots(
+    text: str,
+    probe: Probe,
+    slots: Slots,
+    index: int,
+    prompt: str,
+    ends: tuple[str, ...],
+) -> Span:
+    own = slots.of(index)
+    if not own:
+        raise TemplateError(
+            f"message {index} (assistant) does not appear in the text that the chat template "
+            "writes, so it cannot be trained on."
+        )
+    first, last = own[0].start, max(slot.end for slot in own)
+    before, after = slots.gaps(index, first, last)
+    start = before + _header_end(text[before:first], probe)
+    end = _terminator_end(text, last, after, ends)
+    if end == last and after < len(text):
+        end += _shared_units(slots.tail(index), text[last:after])
+    return Span(index, start, end, prompt, by_prefix=False)
+
+
+def _header_end(gap: str, probe: Probe) -> int:
+    """Return where, in the gap before a turn's first leaf, the assistant began to write."""
+    for header in (probe.generation_prompt, probe.header):
+        units = _UNIT.findall(header)
+        for count in range(len(units), 0, -1):
+            opening = "".join(units[:count])
+            if not opening.strip():
+                break
+            at = gap.rfind(opening)
+            if at >= 0:
+                return at + len(opening)
+    return len(gap)
+
+
+def _terminator_end(text: str, last: int, after: int, ends: tuple[str, ...]) -> int:
+    """Return where, in the gap after a turn's last leaf, its terminator ends."""
+    found = [(text.find(end, last, after), -len(end)) for end in ends]
+    found = [(at, length) for at, length in found if at >= 0]
+    if found:
+        at, length = min(found)
+        return at - length
+    return after if after == len(text) else last
+
+
+def _shared_units(tail: str, gap: str) -> int:
+    """Return the length of the whole control tokens and words that both strings begin with."""
+    length = 0
+    for mine, other in zip(_UNIT.findall(tail), _UNIT.findall(gap), strict=False):
+        if mine != other:
+            break
+        length += len(mine)
+    return length
+
+
+def _close(text: str, span: Span, ends: tuple[str, ...]) -> Span:
+    """Strip white space after the terminator, and take in a stop token that follows."""
+    written = text[span.start : span.end].rstrip()
+    end = span.start + len(written)
+    if not written.endswith(ends):
+        following = [stop for stop in ends if text.startswith(stop, span.end)]
+        if following:
+            end = span.end + len(max(following, key=len))
+    return replace(span, end=end)
+
+
+def _verify(text: str, spans: Sequence[Span]) -> None:
+    previous = 0
+    for span in spans:
+        if not previous <= span.start < span.end <= len(text):
+            raise TemplateError(
+                f"message {span.message} (assistant) covers no text of its own in what the chat "
+                "template writes, so it cannot be trained on."
+            )
+        if "content" in span.lost:
+            raise TemplateError(
+                f"the chat template drops the content of message {span.message} (assistant)"
+                "; it cannot be trained on as it stands."
+            )
+        previous = span.end

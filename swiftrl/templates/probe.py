@@ -1,0 +1,281 @@
+"""What one chat template wants and does, found by trying it once when a model is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.core.messages import Conversation, Message, ToolCall
+from swiftrl.templates.convert import Forms, prepare, to_messages
+from swiftrl.templates.render import ChatRenderer
+from swiftrl.templates.strings import shared_prefix, shared_suffix
+
+__all__ = ["Probe", "control_units", "probe_template"]
+
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "Looks a word up.",
+        "parameters": {
+            "type": "object",
+            "properties": {"word": {"type": "string", "description": "The word."}},
+            "required": ["word"],
+        },
+    },
+}
+# Words that no template writes and that Jinja's filters, JSON and HTML leave alone.
+_SYSTEM, _ASK, _ANSWER, _ASK2, _ANSWER2 = "qsystemq", "qfirstq", "qreplyq", "qsecondq", "qfinishq"
+_THOUGHT, _WORD, _RESULT = "qthoughtq", "qwordq", "qresultq"
+_CONTROL = re.compile(r"<[^<>\n]{1,60}>|\[/?[A-Za-z_]+\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The findings.
+
+    Attributes:
+        forms: in which forms content, arguments, thoughts and system messages are taken.
+        generation_prompt: text that `add_generation_prompt` adds after a user turn.
+        header: text between the end of a first user turn's content and what the model writes.
+        prompt_opens_reply: the text of a question and its reply starts with the question's
+            generation prompt; elsewhere the two differ (thoughts are opened only for inference).
+        terminators: texts that end an assistant turn: last in the text, and before another turn.
+        ends_open: the last assistant turn is rendered without any terminator.
+        takes_tools: tool schemas reach the text.
+        takes_calls: tool calls and their results reach the text.
+        thought_markers: text around thoughts given as `reasoning_content`, or None.
+        keeps_thoughts: earlier turns keep their thoughts.
+    """
+
+    forms: Forms
+    generation_prompt: str
+    header: str
+    prompt_opens_reply: bool
+    terminators: tuple[str, ...]
+    ends_open: bool
+    takes_tools: bool
+    takes_calls: bool
+    thought_markers: tuple[str, str] | None
+    keeps_thoughts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A renderer with what every trial conversation must carry for the template to work at all."""
+
+    renderer: ChatRenderer
+    preamble: tuple[Message, ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    def render(self, forms: Forms, *messages: Message, prompt: bool = False) -> str:
+        """Return the text, or an empty string where the template refuses."""
+        try:
+            conversation = prepare(Conversation((*self.preamble, *messages)), forms)
+            return self.renderer.render(
+                to_messages(conversation, forms), self.tools, add_generation_prompt=prompt
+            )
+        except TemplateError:
+            return ""
+
+
+def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Probe:
+    """Try a template with a few short conversations.
+
+    Args:
+        renderer: the template.
+        stop_texts: tokens at which generation stops, such as the tokenizer's EOS.
+
+    Raises:
+        TemplateError: no form of a plain question and answer reaches the text.
+    """
+    trial, forms = _content_forms(renderer)
+    forms = replace(forms, system=_system_form(trial, forms))
+    forms, markers, keeps = _reasoning(trial, forms)
+    forms, takes_tools, takes_calls = _tools(trial, forms)
+
+    user, reply = Message("user", _ASK), Message("assistant", _ANSWER)
+    once = trial.render(forms, user, reply)
+    asked, prompted = trial.render(forms, user), trial.render(forms, user, prompt=True)
+    added = prompted[len(asked) :] if prompted.startswith(asked) else ""
+    gap = _between(once, _ASK, _ANSWER)
+    opens = bool(prompted) and once.startswith(prompted)
+    header = prompted[prompted.find(_ASK) + len(_ASK) :] if opens else gap
+    last = once[once.rfind(_ANSWER) + len(_ANSWER) :]
+    middle = _between(trial.render(forms, user, reply, Message("user", _ASK2)), _ANSWER, _ASK2)
+    terminators = [
+        _last_terminator(last, middle, gap),
+        _middle_terminator(last, gap, middle, once[: once.find(_ASK)], stop_texts),
+    ]
+    return Probe(
+        forms=forms,
+        generation_prompt=added,
+        header=header,
+        prompt_opens_reply=opens,
+        terminators=tuple(dict.fromkeys(filter(None, terminators))),
+        ends_open=not last.strip(),
+        takes_tools=takes_tools,
+        takes_calls=takes_calls,
+        thought_markers=markers,
+        keeps_thoughts=keeps,
+    )
+
+
+def control_units(text: str) -> list[str]:
+    """Return the control tokens that `text` seems to hold, by their looks."""
+    return _CONTROL.findall(text)
+
+
+def _between(text: str, before: str, after: str) -> str:
+    start, end = text.find(before), text.find(after)
+    return text[start + len(before) : end] if 0 <= start < end else ""
+
+
+def _unit_start(text: str, index: int) -> int:
+    """Return where the control token around `index` begins, or `index` where none stands there."""
+    for unit in _CONTROL.finditer(text):
+        if unit.start() < index < unit.end():
+            return unit.start()
+    return index
+
+
+def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
+    everyone = frozenset({"system", "user", "assistant", "tool"})
+    choices = (frozenset(), everyone, frozenset({"user"}), frozenset({"user", "assistant"}))
+    system = (Message("system", _SYSTEM),)
+    preambles = (((), ()), (system, ()), ((), (_TOOL,)), (system, (_TOOL,)))
+    for preamble, tools in preambles:
+        trial = _Trial(renderer, preamble, tools)
+        for part_roles in choices:
+            forms = Forms(part_roles=part_roles)
+            text = trial.render(forms, Message("user", _ASK), Message("assistant", _ANSWER))
+            if _ASK in text and _ANSWER in text:
+                return trial, forms
+    plain = [{"role": "user", "content": _ASK}, {"role": "assistant", "content": _ANSWER}]
+    try:
+        renderer.render(plain)
+        reason = "what was said does not appear in the text"
+    except TemplateError as error:
+        reason = str(error)
+    raise TemplateError(
+        f"{renderer.name} cannot render a question and its answer: {reason}. "
+        "Choose another with --template."
+    )
+
+
+def _system_form(trial: _Trial, forms: Forms) -> Any:
+    turns = (Message("user", _ASK), Message("assistant", _ANSWER))
+    if not trial.preamble:
+        turns = (Message("system", _SYSTEM), *turns)
+    return "message" if _SYSTEM in trial.render(forms, *turns) else "merged"
+
+
+def _reasoning(trial: _Trial, forms: Forms) -> tuple[Forms, tuple[str, str] | None, bool]:
+    """Find out whether `reasoning_content` is read, what surrounds it, and whether it stays."""
+    field = replace(forms, reasoning="field")
+    user = Message("user", _ASK)
+    thoughtful = Message("assistant", _ANSWER, reasoning_content=_THOUGHT)
+    text = trial.render(field, user, thoughtful)
+    if _THOUGHT not in text or text.find(_THOUGHT) > text.find(_ANSWER):
+        shown = _THOUGHT in trial.render(forms, user, thoughtful)
+        return (forms if shown else replace(forms, reasoning="dropped")), None, True
+    before = text[: text.find(_THOUGHT)]
+    units = list(_CONTROL.finditer(before, before.find(_ASK) + len(_ASK)))
+    bare = trial.render(field, user, Message("assistant", _ANSWER))
+    start = min(
+        _unit_start(before, shared_prefix(before, bare)),
+        units[-1].start() if units else len(before),
+    )
+    later = Message("assistant", _ANSWER2, reasoning_content="x")
+    longer = trial.render(field, user, thoughtful, Message("user", _ASK2), later)
+    return field, (before[start:], _between(text, _THOUGHT, _ANSWER)), _THOUGHT in longer
+
+
+def _tools(trial: _Trial, forms: Forms) -> tuple[Forms, bool, bool]:
+    """Find out whether tools are offered, and in which form calls are taken."""
+    user = Message("user", _ASK)
+    offered = replace(trial, tools=(_TOOL,))
+    plain = replace(trial, tools=())
+    takes_tools = "look_up" in offered.render(forms, user, prompt=True)
+    takes_tools = takes_tools and "look_up" not in plain.render(forms, user, prompt=True)
+    for length in (None, 9):
+        for arguments in ("dict", "string"):
+            candidate = replace(forms, arguments=arguments, call_id_length=length)
+            if _calls_work(offered, candidate):
+                return candidate, takes_tools, True
+    return forms, takes_tools, False
+
+
+def _calls_work(trial: _Trial, forms: Forms) -> bool:
+    text = _called(trial, forms)
+    if not text:
+        return False
+    around = text[max(0, text.rfind(_WORD) - 4) : text.rfind(_WORD)]
+    # A string that is written as JSON once more, or a dict as Python writes it: try the other form.
+    mangled = "\\" in around or "&" in around or around.endswith("'")
+    if not mangled or forms.arguments == "string":
+        return True
+    return f'"{_WORD}"' not in _called(trial, replace(forms, arguments="string"))
+
+
+def _called(trial: _Trial, forms: Forms) -> str:
+    """Return the text of a call up to its result, or an empty string where it is lost."""
+    identity = "call_0123456789abcdef"
+    call = ToolCall("look_up", {"word": _WORD, "times": 2}, id=identity)
+    text = trial.render(
+        forms,
+        Message("user", _ASK),
+        Message("assistant", "", tool_calls=(call,)),
+        Message("tool", _RESULT, name="look_up", tool_call_id=identity),
+        Message("assistant", _ANSWER),
+    )
+    called = text[: text.find(_RESULT)] if _RESULT in text else ""
+    return called if "look_up" in called and _WORD in called else ""
+
+
+def _last_terminator(last: str, middle: str, header: str) -> str:
+    """Return the text that ends a reply at the end of a conversation, or an empty string.
+
+    Args:
+        last: what follows the reply.
+        middle: what stands between a reply and the next user turn's content.
+        header: what stands between a user turn's content and the reply.
+    """
+    end, opened = last.strip(), header.strip()
+    if not end or not opened or not (end.endswith(opened) or opened.endswith(end)):
+        return end
+    if end == opened and middle.lstrip().startswith(end):
+        return end
+    # The template opens the next assistant turn unasked; what both gaps share ends this one.
+    following = last.lstrip()
+    end = following[: shared_prefix(following, middle.lstrip())]
+    unit = _CONTROL.match(end)
+    return unit[0] if unit else end[: _unit_start(following, len(end))].strip()
+
+
+def _middle_terminator(last: str, gap: str, middle: str, opening: str, stops: Sequence[str]) -> str:
+    """Return the text that ends a reply before another turn, where it differs, or "".
+
+    Args:
+        last: what follows a reply at the end of a conversation.
+        gap: what stands between a user turn's content and the reply.
+        middle: what stands between a reply and the next user turn's content.
+        opening: what precedes the first user turn's content.
+        stops: tokens at which generation stops.
+    """
+    following = middle.lstrip()
+    found = [text for text in stops if text and following.startswith(text)]
+    if found:
+        return max(found, key=len)
+    if not last.strip() or following.startswith(last.strip()):
+        return ""
+    unit = _CONTROL.match(following)
+    if unit is not None and gap.lstrip().startswith(unit[0]):
+        return unit[0]  # it ends a user turn as well
+    cut = len(middle) - shared_suffix(opening, middle)
+    if cut != _unit_start(middle, cut):
+        cut = middle.find(">", cut) + 1 or cut
+    return middle[:cut].strip()

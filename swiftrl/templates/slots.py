@@ -1,0 +1,146 @@
+"""Where each string of a conversation stands in its rendered text.
+
+A leaf (content, thoughts, a call's name, one argument) is replaced by a sentinel and the text
+rendered again: what both texts share before and behind is not the leaf's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.templates.strings import shared_prefix, shared_suffix
+
+__all__ = ["SENTINEL", "Render", "Slot", "Slots", "content_texts"]
+
+# Private-use characters of plane 16: no template, tokenizer or filter gives them a meaning.
+SENTINEL = "\U0010f5a1\U0010f5a2"
+
+Render = Callable[[Sequence[Mapping[str, Any]], bool], str]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Slot:
+    """The characters [start, end) that a leaf of kind `name` fills."""
+
+    start: int
+    end: int
+    name: str
+
+
+def content_texts(content: Any) -> list[str]:
+    """Return the strings of a message's content, plain or in parts."""
+    if isinstance(content, str):
+        return [content]
+    return [part.get("text") or "" for part in content or () if isinstance(part, Mapping)]
+
+
+class Slots:
+    """The slots of each message in `text`, found when first asked for.
+
+    Args:
+        render: (messages, add_generation_prompt) -> text.
+        messages: in the template's forms.
+        text: the messages rendered.
+    """
+
+    def __init__(self, render: Render, messages: Sequence[Mapping[str, Any]], text: str) -> None:
+        self._render, self._messages, self._text = render, messages, text
+        self._found: dict[int, list[Slot]] = {}
+
+    def of(self, index: int) -> list[Slot]:
+        """Return the slots of message `index`, ascending; leaves that are not shown have none."""
+        if index not in self._found:
+            slots = (
+                self._slot(index, changed, name, leaf)
+                for changed, name, leaf in _replaced(self._messages[index])
+            )
+            self._found[index] = sorted(slot for slot in slots if slot is not None)
+        return self._found[index]
+
+    def inside(self, index: int, name: str, start: int, end: int) -> bool:
+        """Return whether a leaf `name` of message `index` stands within [start, end)."""
+        return any(
+            slot.name == name and start <= slot.start and slot.end <= end for slot in self.of(index)
+        )
+
+    def gaps(self, index: int, first: int, last: int) -> tuple[int, int]:
+        """Return where the neighbours of message `index`, from `first` to `last`, end and begin."""
+        before, after = 0, len(self._text)
+        for other in range(index - 1, -1, -1):
+            ends = [slot.end for slot in self.of(other) if slot.end <= first]
+            if ends:
+                before = max(ends)
+                break
+        for other in range(index + 1, len(self._messages)):
+            starts = [slot.start for slot in self.of(other) if slot.start >= last]
+            if starts:
+                after = min(starts)
+                break
+        return before, after
+
+    def tail(self, index: int) -> str:
+        """Return what the template writes behind message `index` when that ends the text."""
+        shorter = self._messages[: index + 1]
+        try:
+            through = self._render(shorter, False)
+        except TemplateError:
+            return ""
+        slots = Slots(self._render, shorter, through).of(index)
+        return through[max(slot.end for slot in slots) :] if slots else ""
+
+    def _slot(self, index: int, changed: dict[str, Any], name: str, leaf: Any) -> Slot | None:
+        messages = [*self._messages[:index], changed, *self._messages[index + 1 :]]
+        try:
+            other = self._render(messages, False)
+        except TemplateError:
+            return None
+        if SENTINEL not in other:
+            return None
+        text = self._text
+        start = shared_prefix(text, other)
+        suffix = shared_suffix(text, other)
+        end = len(text) - min(suffix, len(text) - start)
+        bare = leaf.strip() if isinstance(leaf, str) else ""
+        if bare:
+            # Where the sentinel changed more than its own place, the leaf itself says where it is.
+            at = text.find(bare, start, end)
+            if at == start or (at >= 0 and text.find(bare, at + 1, end) < 0):
+                return Slot(at, at + len(bare), name)
+        return Slot(start, end, name)
+
+
+def _replaced(message: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Yield the message with one leaf replaced by the sentinel, the leaf's name and the leaf."""
+    for name in ("content", "reasoning_content"):
+        leaf = message.get(name)
+        if isinstance(leaf, str) and leaf:
+            yield {**message, name: SENTINEL}, name, leaf
+    if isinstance(message.get("content"), list):
+        for number, part in enumerate(message["content"]):
+            if isinstance(part, Mapping) and part.get("text"):
+                changed = copy.deepcopy(dict(message))
+                changed["content"][number]["text"] = SENTINEL
+                yield changed, "content", part["text"]
+    for number, call in enumerate(message.get("tool_calls") or ()):
+        for path, leaf in _leaves(call["function"], ()):
+            changed = copy.deepcopy(dict(message))
+            target = changed["tool_calls"][number]["function"]
+            for step in path[:-1]:
+                target = target[step]
+            target[path[-1]] = SENTINEL
+            yield changed, "tool_calls", leaf
+
+
+def _leaves(value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _leaves(item, (*path, number))
+    else:
+        yield path, value

@@ -1,0 +1,294 @@
+"""A model's chat template: conversations to text, to tokens, and to what trains."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.core.messages import Conversation, Message
+from swiftrl.templates.compose import Segment, compose
+from swiftrl.templates.convert import prepare, to_messages
+from swiftrl.templates.encoding import Encoded
+from swiftrl.templates.guard import ControlGuard
+from swiftrl.templates.pieces import PieceEncoder
+from swiftrl.templates.probe import Probe, control_units, probe_template
+from swiftrl.templates.render import ChatRenderer, template_literals
+from swiftrl.templates.run import Rules, Run
+from swiftrl.templates.source import TemplateOptions, adds_bos, build_renderer
+
+__all__ = ["Template", "TrainMode"]
+
+TrainMode = Literal["default", "last_round", "all"]
+_NOTHING = "no assistant turn to train on in this conversation."
+_FORMAT = 1  # raised when the same input would be encoded differently, for caches
+
+
+class Template:
+    """Renders and encodes conversations for one model; picklable.
+
+    Args:
+        tokenizer: a Hugging Face tokenizer.
+        renderer: the chat template.
+        options: the user's switches.
+
+    Attributes:
+        probe: what the template wants and does.
+        stop_token_ids: tokens at which a reply ends, EOS first.
+        fingerprint: changes whenever the same conversation might be encoded differently.
+    """
+
+    def __init__(self, tokenizer: Any, renderer: ChatRenderer, options: TemplateOptions) -> None:
+        self.tokenizer, self.renderer, self.options = tokenizer, renderer, options
+        eos = tokenizer.eos_token
+        self._stop_texts = tuple(filter(None, (eos, *options.stop_tokens)))
+        self.probe: Probe = probe_template(renderer, self._stop_texts)
+        self.stop_token_ids = self._find_stop_ids()
+        self._rules = Rules(renderer, self.probe, self._make_guard(), self._stop_texts)
+        self._encode_pieces = PieceEncoder(tokenizer)
+        self.fingerprint = self._fingerprint()
+
+    @classmethod
+    def load(
+        cls,
+        tokenizer: Any,
+        *,
+        processor: Any = None,
+        chat_template: str | None = None,
+        options: TemplateOptions | None = None,
+    ) -> Template:
+        """Return the template of a model.
+
+        Args:
+            tokenizer: the model's.
+            processor: a multimodal model's; its chat template goes first.
+            chat_template: a name in the library or a .jinja file instead of the model's own.
+            options: system prompt, thinking switch and the like.
+
+        Raises:
+            TemplateError: the model has no template and none is named, or it does not work.
+        """
+        options = options or TemplateOptions()
+        return cls(tokenizer, build_renderer(tokenizer, processor, chat_template, options), options)
+
+    def render(
+        self, conversation: Conversation, *, add_generation_prompt: bool = False, **variables: Any
+    ) -> str:
+        """Return the text that the vendor's template writes for `conversation`.
+
+        Raises:
+            TemplateError: the template refuses it.
+        """
+        prepared = self._prepared(conversation)
+        return self.renderer.render(
+            to_messages(prepared, self.probe.forms),
+            prepared.tools,
+            add_generation_prompt=add_generation_prompt,
+            **variables,
+        )
+
+    def encode_prompt(self, conversation: Conversation) -> list[int]:
+        """Return the ids of `conversation` up to where the model's next turn begins."""
+        run = Run(self._rules, self._prepared(conversation))
+        text = run.render(run.messages, True) + self.options.response_prefix
+        return self._tokens([Segment(text, 0.0)])[0]
+
+    def encode(self, conversation: Conversation, *, train: TrainMode = "default") -> Encoded:
+        """Return a conversation's tokens with the weights of those that train.
+
+        Args:
+            conversation: messages, the assistant's turns among them.
+            train: "default" trains every assistant turn that the text shows as the model would
+                write it, "last_round" those after the last user message, "all" every token. A
+                message's `loss` overrides this and its `loss_scale` is its tokens' weight.
+
+        Raises:
+            TemplateError: the template refuses the conversation, or nothing in it would train.
+        """
+        run = Run(self._rules, self._prepared(conversation))
+        if train == "all":
+            text = run.render(run.messages, False)
+            return self._finish([Segment(text, 1.0)], run.ends_with_reply, 0)
+        return self._train(run, run.wanted(train))
+
+    def encode_rounds(self, conversation: Conversation) -> tuple[Encoded, ...]:
+        """Return a conversation as the sequences that train every turn as inference would have it.
+
+        That is one sequence for most templates. Those that remove thoughts from earlier turns show
+        these in a form the model never writes; each such round becomes a sequence of its own that
+        ends there.
+        """
+        prepared = self._prepared(conversation)
+        messages = prepared.messages
+        sequences: list[Encoded] = []
+        pending = [(len(messages), Run(self._rules, prepared).wanted("default"))]
+        if not pending[0][1]:
+            raise TemplateError(_NOTHING)
+        while pending:
+            end, wanted = pending.pop()
+            run = Run(self._rules, dataclasses.replace(prepared, messages=messages[:end]))
+            encoded, skipped = self._attempt(run, wanted)
+            if encoded is not None:
+                sequences.append(dataclasses.replace(encoded, skipped_turns=0))
+            pending += _shorter(messages, end, skipped)
+        return tuple(reversed(sequences))
+
+    def encode_pair(
+        self,
+        conversation: Conversation,
+        chosen: Sequence[Message],
+        rejected: Sequence[Message],
+    ) -> tuple[Encoded, Encoded]:
+        """Return two replies to one conversation, each behind the same prompt tokens.
+
+        Args:
+            conversation: the messages before the replies.
+            chosen: the better reply.
+            rejected: the worse one.
+
+        Raises:
+            TemplateError: the template refuses the conversation, or a reply is empty.
+        """
+        prompt = self._prepared(conversation)
+        runs = (Run(self._rules, prompt, reply) for reply in (chosen, rejected))
+        first, second = (self._train(run, run.wanted("reply")) for run in runs)
+        return first, second
+
+    def encode_text(self, text: str) -> Encoded:
+        """Return plain text for pre-training: every token trains, EOS included.
+
+        BOS is added where the tokenizer adds it; control tokens in the text count as such.
+        """
+        ids = list(self.tokenizer(text)["input_ids"])
+        if self.tokenizer.eos_token_id is not None and ids[-1:] != [self.tokenizer.eos_token_id]:
+            ids.append(self.tokenizer.eos_token_id)
+        return _encoded(ids, [1.0] * len(ids))
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """Return the text of `token_ids`."""
+        return self.tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+
+    def _prepared(self, conversation: Conversation) -> Conversation:
+        system = self.options.system
+        messages = conversation.messages
+        if system is not None and not (messages and messages[0].role == "system"):
+            messages = (Message("system", system), *messages)
+            conversation = dataclasses.replace(conversation, messages=messages)
+        if not messages:
+            raise TemplateError("a conversation without messages cannot be rendered.")
+        return prepare(conversation, self.probe.forms)
+
+    def _train(self, run: Run, wanted: Sequence[int]) -> Encoded:
+        encoded = self._attempt(run, wanted)[0] if wanted else None
+        if encoded is None:
+            raise TemplateError(_NOTHING)
+        return encoded
+
+    def _attempt(self, run: Run, wanted: Sequence[int]) -> tuple[Encoded | None, tuple[int, ...]]:
+        """Return the sequence, None if nothing in it trains, and the turns that do not train."""
+        segments, skipped = compose(
+            run.locate(wanted),
+            [run.turn(index) for index in wanted],
+            final_from=run.final_from,
+            markers=self.probe.thought_markers,
+            response_prefix=self.options.response_prefix,
+        )
+        if not segments:
+            return None, skipped
+        ends_with_reply = wanted[-1] == len(run.messages) - 1
+        return self._finish(segments, ends_with_reply, len(skipped)), skipped
+
+    def _finish(self, segments: list[Segment], ends_with_reply: bool, skipped: int) -> Encoded:
+        """Tokenise segments, and end a reply that the template leaves open with EOS."""
+        if ends_with_reply and not segments[-1].weight and len(segments) > 1:
+            tail = self._encode_pieces([segments[-2].text])[0][-1:]
+            open_end = bool(tail) and tail[0] not in self.stop_token_ids
+            if open_end and not segments[-1].text.strip():
+                segments = segments[:-1]
+        ids, weights = self._tokens(segments)
+        eos = self.tokenizer.eos_token_id
+        if ends_with_reply and segments[-1].weight and ids[-1] not in self.stop_token_ids:
+            if eos is None:
+                raise TemplateError(
+                    f"{self.renderer.name} writes nothing behind a reply and the tokenizer has no "
+                    "EOS token, so a model could not learn to stop; choose another --template."
+                )
+            ids.append(eos)
+            weights.append(segments[-1].weight)
+        return _encoded(ids, weights, skipped)
+
+    def _tokens(self, segments: Sequence[Segment]) -> tuple[list[int], list[float]]:
+        pieces = [piece for segment in segments for piece in segment.pieces()]
+        ids: list[int] = []
+        weights: list[float] = []
+        for piece, encoded in zip(
+            pieces, self._encode_pieces([piece.text for piece in pieces]), strict=True
+        ):
+            ids += encoded
+            weights += [piece.weight] * len(encoded)
+        return ids, weights
+
+    def _find_stop_ids(self) -> tuple[int, ...]:
+        eos = self.tokenizer.eos_token_id
+        found = [] if eos is None else [eos]
+        ends = [control_units(text)[-1:] for text in self.probe.terminators]
+        for text in (*self.options.stop_tokens, *(units[0] for units in ends if units)):
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            if len(ids) == 1:
+                found.append(ids[0])
+        return tuple(dict.fromkeys(found))
+
+    def _make_guard(self) -> ControlGuard:
+        added = self.tokenizer.added_tokens_decoder.values()
+        special = {str(token) for token in added if token.special}
+        special |= set(self.tokenizer.all_special_tokens)
+        literals = "\0".join(template_literals(text) for text in self.renderer.sources.values())
+        structural = {
+            str(token)
+            for token in added
+            if str(token) in literals and not str(token).isalnum() and not str(token).isspace()
+        }
+        return ControlGuard(frozenset(special), frozenset(structural))
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(f"swiftrl template {_FORMAT}".encode())
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        vocabulary = (
+            backend.to_str()
+            if backend is not None
+            else json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        )
+        options = dataclasses.asdict(self.options)
+        for item in (
+            type(self.tokenizer).__name__,
+            vocabulary,
+            json.dumps(dict(self.renderer.sources), sort_keys=True),
+            json.dumps(dict(self.renderer.variables), sort_keys=True, default=str),
+            json.dumps(options, sort_keys=True, default=str),
+            str(adds_bos(self.tokenizer)),
+        ):
+            digest.update(item.encode() + b"\0")
+        return digest.hexdigest()
+
+
+def _shorter(
+    messages: Sequence[Message], end: int, skipped: Sequence[int]
+) -> list[tuple[int, list[int]]]:
+    """Return where to cut a conversation for the turns that its text up to `end` cannot train."""
+    cuts: dict[int, list[int]] = {}
+    for index in skipped:
+        following = range(index + 1, len(messages))
+        cut = next((i for i in following if messages[i].role == "user"), len(messages))
+        cuts.setdefault(cut if cut < end else index + 1, []).append(index)
+    return sorted(cuts.items())
+
+
+def _encoded(ids: list[int], weights: list[float], skipped: int = 0) -> Encoded:
+    token_ids, loss_weights = np.array(ids, np.int32), np.array(weights, np.float32)
+    loss_weights[:1] = 0  # nothing precedes the first token that could predict it
+    return Encoded(token_ids, loss_weights, skipped_turns=skipped)
