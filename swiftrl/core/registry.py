@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import zlib
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -88,7 +89,7 @@ class Registry(Generic[T]):
 
 
 def load_plugin(path: str) -> None:
-    """Run a user's plugin file, which registers its own objects (`--external_plugins`).
+    """Run a user's plugin file, which registers its own objects (`--external_plugins`), once.
 
     Raises:
         ConfigError: the file is absent or is not Python.
@@ -96,10 +97,16 @@ def load_plugin(path: str) -> None:
     file = Path(path)
     if not file.is_file() or file.suffix != ".py":
         raise ConfigError(f"--external_plugins {path}: expected an existing .py file.")
-    name = f"swiftrl_plugin_{file.stem}"
+    name = f"swiftrl_plugin_{file.stem}_{zlib.crc32(bytes(file.resolve())):08x}"
+    if name in sys.modules:
+        return
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--external_plugins {path}: cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

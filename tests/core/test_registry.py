@@ -36,3 +36,13 @@ def test_plugin_files(tmp_path):
     file = tmp_path / "plug.py"
     file.write_text("VALUE = 1\n")
     load_plugin(str(file))
+
+
+def test_a_plugin_file_runs_once(tmp_path):
+    """Settings are read more than once in a process; registering twice would be an error."""
+    file = tmp_path / "counted.py"
+    count = tmp_path / "count"
+    file.write_text(f"open({str(count)!r}, 'a').write('x')\n")
+    load_plugin(str(file))
+    load_plugin(str(file))
+    assert count.read_text() == "x"
