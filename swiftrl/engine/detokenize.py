@@ -18,7 +18,7 @@ class Detokenizer:
 
     Args:
         tokenizer: of the model.
-        stop: texts that end the reply; nothing from the earliest on is given out.
+        stop: texts that end the reply; nothing from the first complete one on is given out.
     """
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
@@ -62,9 +62,11 @@ class Detokenizer:
 
     def _append(self, piece: str) -> None:
         self._text += piece
-        ends = [position for text in self._stop if (position := self._text.find(text)) >= 0]
-        if ends:
-            self._text = self._text[: min(ends)]
+        starts = {stop: self._text.find(stop) for stop in self._stop}
+        # The one complete first wins, so that the borders of tokens do not matter.
+        found = [(start + len(stop), start) for stop, start in starts.items() if start >= 0]
+        if found:
+            self._text = self._text[: min(found)[1]]
             self.stopped = True
 
     def _certain(self) -> int:

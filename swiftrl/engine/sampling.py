@@ -23,7 +23,7 @@ class SamplingParams:
     """What a request may ask of sampling.
 
     Attributes:
-        temperature: divides the logits; 0 takes the likeliest token.
+        temperature: divides the logits; 0 (anything below 0.0001) takes the likeliest token.
         top_p: least set of likeliest tokens whose probability reaches this; 1 is off.
         top_k: number of likeliest tokens kept; 0 or -1 is off.
         min_p: tokens less likely than this times the likeliest are dropped; 0 is off.
@@ -61,6 +61,11 @@ class SamplingParams:
         for name, fits, expected in checks:
             if not fits:
                 raise EngineError(f"{name} {getattr(self, name)}: expected {expected}.")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the likeliest token is taken; smaller temperatures overflow float32 logits."""
+        return self.temperature < 1e-4
 
 
 def generators(seed: int | None, prompt: int, n: int) -> list[random.Random]:
@@ -121,9 +126,9 @@ def choose(
     """
     import torch
 
-    scale = params.temperature or 1.0
+    scale = 1.0 if params.greedy else params.temperature
     adjusted = penalise(logits_BV, seen_BV, params.repetition_penalty)
-    if params.temperature == 0:
+    if params.greedy:
         tokens_B = adjusted.argmax(dim=-1)
     else:
         probabilities = truncate(adjusted / scale, params).softmax(dim=-1)

@@ -30,6 +30,12 @@ __all__ = [
     "stop_token_ids",
 ]
 
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
+_TOKENIZER_EXPECTED = (
+    "Expected tokenizer.json and tokenizer_config.json (or the files of a sentencepiece or "
+    "tiktoken tokenizer) beside the weights."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -58,18 +64,18 @@ def load_tokenizer(resolved: Resolved) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: its files are absent or broken, or it runs code of its own.
     """
+    # transformers makes an empty tokenizer out of nothing, so its absence is found here.
+    if not any(any(resolved.path.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        raise ModelError(f"{resolved.path}: has no tokenizer. {_TOKENIZER_EXPECTED}")
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolved.path, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise ModelError(
-            f"{resolved.path}: the tokenizer cannot be loaded: {_first_line(error)} Expected "
-            "tokenizer.json and tokenizer_config.json (or the files of a sentencepiece or tiktoken "
-            "tokenizer) beside the weights."
+            f"{resolved.path}: the tokenizer cannot be loaded: {_first_line(error)} "
+            + _TOKENIZER_EXPECTED
         ) from error
-    if len(tokenizer) == 0:
-        raise ModelError(f"{resolved.path}: the tokenizer is empty; its files are absent.")
     return tokenizer
 
 

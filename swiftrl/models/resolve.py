@@ -40,6 +40,11 @@ class Resolved:
         """The model's class name, or None where config.json names only a model type."""
         return next(iter(self.config.get("architectures") or ()), None)
 
+    @property
+    def stored_dtype(self) -> str:
+        """The type the weights are stored in, as config.json says; "float32" if it does not."""
+        return str(self.config.get("dtype") or self.config.get("torch_dtype") or "float32")
+
 
 def resolve(
     model: str,
