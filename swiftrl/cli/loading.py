@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
 from swiftrl.models.config import ModelConfig
+from swiftrl.templates.config import TemplateConfig
 
 if TYPE_CHECKING:
     from swiftrl.models.load import LoadedModel
     from swiftrl.models.resolve import Resolved
+    from swiftrl.templates.source import TemplateOptions
 
-__all__ = ["find_model", "load"]
+__all__ = ["find_model", "load", "template_options"]
 
 
 def find_model(config: ModelConfig) -> Resolved:
@@ -64,3 +66,19 @@ def load(config: ModelConfig) -> LoadedModel:
         return loaded
     model = load_adapters(loaded.model, config.adapters)
     return dataclasses.replace(loaded, model=model)  # type: ignore[type-var]
+
+
+def template_options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
+    """Return the template's switches: the user's, and the model family's stop tokens."""
+    from swiftrl.templates.source import TemplateOptions
+
+    system = config.system
+    if system is not None and len(system) < 256 and Path(system).is_file():
+        system = Path(system).read_text(encoding="utf-8").strip()
+    return TemplateOptions(
+        system=system,
+        enable_thinking=config.enable_thinking,
+        response_prefix=config.response_prefix or "",
+        variables=config.chat_template_kwargs,
+        stop_tokens=tuple(resolved.spec.stop_tokens) if resolved.spec else (),
+    )

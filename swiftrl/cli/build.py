@@ -1,0 +1,270 @@
+"""From settings to a trained model: builds the parts in order and hands them to the trainer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from swiftrl.backends.base import Backend
+from swiftrl.backends.detect import detect
+from swiftrl.cli.loading import find_model, template_options
+from swiftrl.core import log
+from swiftrl.core.config import Settings
+from swiftrl.core.errors import ConfigError
+from swiftrl.core.files import write_json
+from swiftrl.data.config import DataConfig
+from swiftrl.data.dataset import Datasets, load_datasets
+from swiftrl.data.row_encoder import TemplateRowEncoder
+from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.load import LoadedModel, load_config, load_model, load_processor, load_tokenizer
+from swiftrl.models.lora import add_lora, changes_base_weights, load_adapters
+from swiftrl.models.resolve import Resolved
+from swiftrl.models.towers import prepare_full
+from swiftrl.rlhf.algorithm import Algorithm
+from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.order import collate
+from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.run_folder import RunFolder, prepare_run_folder
+from swiftrl.rlhf.run_state import DEFAULT_GLOBAL_BATCH
+from swiftrl.rlhf.trainer import Trainer, TrainResult, default_learning_rate
+from swiftrl.templates.config import TemplateConfig
+from swiftrl.templates.template import Template
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["train"]
+
+SIGNAL_EXIT = {"SIGTERM": 143, "SIGINT": 130}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every stage needs."""
+
+    settings: Settings
+    algorithm: Algorithm[Any]
+    backend: Backend
+    processes: Processes
+    folder: RunFolder
+
+
+def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
+    """Train a model as the settings say.
+
+    Returns:
+        0, or 128 + the number of the signal that ended the run early (after saving).
+
+    Raises:
+        SwiftRLError: what the user must know.
+    """
+    backend = detect("cpu" if settings[ModelConfig].use_cpu else None)
+    processes = Processes.start(backend, timeout_s=settings[TrainConfig].ddp_timeout)
+    backend.seed_all(settings[TrainConfig].seed)
+    resolved = _on_main_first(processes, lambda: find_model(settings[ModelConfig]))
+    settings = _resolve(settings, algorithm, backend, processes)
+    folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
+    run = _Run(settings, algorithm, backend, processes, folder)
+    _show(run, command)
+    template = _template(settings, resolved)
+    data = _on_main_first(processes, lambda: _data(run, template, resolved))
+    loaded = load_model(resolved, settings[ModelConfig], backend)
+    policy = _policy(run, loaded)
+    if algorithm.needs_reference:
+        _set_reference(run, policy, data)
+    trainer = Trainer(
+        policy,
+        algorithm,
+        data.train,
+        data.evaluation,
+        settings[TrainConfig],
+        run_folder=folder,
+        processes=processes,
+        backend=backend,
+        settings=settings.as_dict(),
+        companions=[part for part in (loaded.tokenizer, loaded.processor) if part is not None],
+        compute_dtype=policy.compute_dtype,
+        shuffle=settings[DataConfig].dataset_shuffle,
+        data_seed=settings[DataConfig].data_seed,
+    )
+    return _finish(run, trainer.train())
+
+
+def _on_main_first(processes: Processes, work: Any) -> Any:
+    """Let one process download or encode, and the others find it done."""
+    outcome = work() if processes.is_main else None
+    processes.wait()
+    return outcome if processes.is_main else work()
+
+
+def _resolve(
+    settings: Settings, algorithm: Algorithm[Any], backend: Backend, processes: Processes
+) -> Settings:
+    """Return the settings with everything that was left open decided, so that it is recorded."""
+    config = settings[TrainConfig]
+    changes: dict[str, Any] = {}
+    if settings[ModelConfig].torch_dtype is None:
+        changes["torch_dtype"] = backend.compute_dtype(None)
+    if config.learning_rate is None:
+        changes["learning_rate"] = default_learning_rate(
+            adapter=settings[TunerConfig].tuner_type == "lora"
+        )
+    if config.gradient_accumulation_steps is None:
+        rows = config.per_device_train_batch_size * processes.world_size
+        changes["gradient_accumulation_steps"] = math.ceil(DEFAULT_GLOBAL_BATCH / rows)
+    if settings[TemplateConfig].loss_scale is None:
+        changes["loss_scale"] = algorithm.loss_scale
+    if settings[TemplateConfig].truncation_strategy is None:
+        changes["truncation_strategy"] = "raise" if settings[DataConfig].strict else "delete"
+    return settings.replace(**changes)
+
+
+def _show(run: _Run, command: str) -> None:
+    """Print what was decided, and keep it beside the results."""
+    log.info(f"swiftrl {command}: {run.algorithm.summary}")
+    for line in run.settings.lines():
+        log.info(f"  {line}")
+    log.info(f"  on {run.processes.world_size} x {run.backend.name}; run folder {run.folder.path}")
+    if run.processes.is_main:
+        write_json(run.folder.path / "args.json", run.settings.as_dict())
+
+
+def _template(settings: Settings, resolved: Resolved) -> Template:
+    return Template.load(
+        load_tokenizer(resolved),
+        processor=load_processor(resolved),
+        chat_template=settings[TemplateConfig].template,
+        options=template_options(settings[TemplateConfig], resolved),
+    )
+
+
+def _data(run: _Run, template: Template, resolved: Resolved) -> Datasets:
+    config = run.settings[TemplateConfig]
+    encoder = TemplateRowEncoder(
+        template,
+        run.algorithm.row_kind,
+        columns=run.settings[DataConfig].columns,
+        max_length=config.max_length or _context_length(resolved),
+        truncation_strategy=config.truncation_strategy or "raise",
+        train=config.loss_scale or run.algorithm.loss_scale,  # type: ignore[arg-type]
+    )
+    return load_datasets(
+        run.settings[DataConfig],
+        encoder,
+        seed=run.settings[TrainConfig].seed,
+        use_hf=run.settings[ModelConfig].use_hf,
+        rejects_folder=run.folder.path if run.processes.is_main else None,
+    )
+
+
+def _context_length(resolved: Resolved) -> int | None:
+    """Return the longest sequence that the model's positions allow."""
+    text = load_config(resolved).get_text_config(decoder=True)
+    return getattr(text, "max_position_embeddings", None)
+
+
+def _policy(run: _Run, loaded: LoadedModel) -> Policy:
+    settings = run.settings
+    model = _trainable(settings, loaded)
+    policy = Policy(
+        model,
+        layout=settings[TrainConfig].layout,
+        compute_dtype=getattr(torch, settings[ModelConfig].torch_dtype or "float32"),
+        gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
+    )
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
+    log.info(
+        f"model {loaded.name}: {total / 1e6:.2f}M parameters, {trained / 1e6:.3f}M trained; "
+        f"layout {policy.layout.layout} ({policy.layout.reason})"
+    )
+    return policy
+
+
+def _trainable(settings: Settings, loaded: LoadedModel) -> nn.Module:
+    tuner, adapters = settings[TunerConfig], settings[ModelConfig].adapters
+    if tuner.tuner_type == "full":
+        if adapters:
+            raise ConfigError(
+                "--adapters with --tuner_type full: merge them first (swiftrl merge-lora), then "
+                "train the merged model."
+            )
+        prepare_full(loaded.model, tuner, loaded.spec)
+        return loaded.model
+    if adapters:
+        return load_adapters(loaded.model, adapters, trainable=True)
+    return add_lora(loaded.model, tuner, loaded.spec)
+
+
+def _set_reference(run: _Run, policy: Policy, data: Datasets) -> None:
+    settings, reference = run.settings, run.settings[ReferenceConfig]
+    tuner, model = settings[TunerConfig], settings[ModelConfig]
+    own_base = tuner.tuner_type == "lora" and not changes_base_weights(tuner)
+    if reference.ref_model or reference.ref_adapters or model.adapters or not own_base:
+        policy.refer_to(_reference_model(run))
+    else:
+        policy.refer_to_itself()
+    if reference.precompute_ref_log_probs:
+        _precompute(run, policy, data)
+
+
+def _reference_model(run: _Run) -> nn.Module:
+    """Return the frozen model that --ref_model and --ref_adapters name.
+
+    Without --ref_model it is the model as it was before training; adapters that training goes on
+    from belong to it.
+    """
+    model, reference = run.settings[ModelConfig], run.settings[ReferenceConfig]
+    from dataclasses import replace
+
+    config = replace(model, model=reference.ref_model or model.model)
+    adapters = reference.ref_adapters or ([] if reference.ref_model else model.adapters)
+    loaded = load_model(find_model(replace(config, adapters=adapters)), config, run.backend)
+    return load_adapters(loaded.model, adapters) if adapters else loaded.model
+
+
+def _precompute(run: _Run, policy: Policy, data: Datasets) -> None:
+    config = run.settings[TrainConfig]
+    cache = run.settings[DataConfig].cache_dir
+    folder = Path(cache).expanduser() if cache else Path.home() / ".cache" / "swiftrl"
+    size = config.per_device_eval_batch_size or config.per_device_train_batch_size
+    rows = [data.train] + ([data.evaluation] if data.evaluation is not None else [])
+    spans = [(part, start) for part in rows for start in range(0, len(part), size)]
+    device = run.processes.device
+    batches = (
+        collate([part[i] for i in range(start, min(start + size, len(part)))], start).batch.to(
+            device
+        )
+        for part, start in spans
+    )
+    progress = log.Progress("reference", len(spans))
+    store = policy.precompute(folder / "reference")
+
+    def prepare() -> int:
+        return store.prepare(batches, on_batch=progress.update)
+
+    computed = _on_main_first(run.processes, prepare)
+    progress.close()
+    log.info(f"reference: {computed} rows computed, the others were on disk ({store.path})")
+
+
+def _finish(run: _Run, result: TrainResult) -> int:
+    if result.stopped_by is not None:
+        return SIGNAL_EXIT.get(result.stopped_by, 1)
+    log.info(f"Finished: {run.folder.path}")
+    if result.images:
+        log.info(f"Curves: {result.images[0].parent}")
+    if result.checkpoint is None:
+        return 0
+    log.info("Next:")
+    if run.settings[TunerConfig].tuner_type == "lora":
+        log.info(f"  swiftrl infer --adapters {result.checkpoint}")
+        log.info(f"  swiftrl merge-lora --adapters {result.checkpoint}")
+    else:
+        log.info(f"  swiftrl infer --model {result.checkpoint}")
+    return 0
