@@ -80,6 +80,16 @@ class Entry:
     columns: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def reading(self) -> tuple[object, ...]:
+        """All that decides how rows are read, for caches."""
+        return (
+            self.formatting,
+            self.ranking,
+            sorted(self.columns.items()),
+            sorted(self.tags.items()),
+        )
+
     def apply(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return a row's columns under the names that the alpaca or messages format knows.
 

@@ -10,6 +10,7 @@ from swiftrl.core.messages import Conversation, Message
 
 __all__ = [
     "KINDS",
+    "NOWHERE",
     "BadRow",
     "Instruction",
     "LabelledReply",
@@ -43,6 +44,9 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}"
+
+
+NOWHERE = Origin("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class PreferencePair:
     rejected: tuple[Message, ...]
     margin: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
-    origin: Origin = Origin("", 0)
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ class Instruction:
 
     conversation: Conversation
     extra: dict[str, Any] = field(default_factory=dict)
-    origin: Origin = Origin("", 0)
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class PlainText:
 
     text: str
     extra: dict[str, Any] = field(default_factory=dict)
-    origin: Origin = Origin("", 0)
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class LabelledReply:
     conversation: Conversation
     label: bool
     extra: dict[str, Any] = field(default_factory=dict)
-    origin: Origin = Origin("", 0)
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Prompt:
 
     conversation: Conversation
     extra: dict[str, Any] = field(default_factory=dict)
-    origin: Origin = Origin("", 0)
+    origin: Origin = NOWHERE
 
 
 Row: TypeAlias = PreferencePair | Instruction | PlainText | LabelledReply | Prompt

@@ -59,7 +59,9 @@ def to_row(raw: RawRow, kind: RowKind, columns: Mapping[str, str] | None = None)
         draft = _format_of(values)[1].convert(values)
         return BUILDERS[kind](Reading(draft, values, raw))
     except BadRow as error:
-        raise RowError(raw.origin, str(error)) from None
+        absent = [name for name in columns or () if name not in raw.values]
+        hint = f" (--columns names {quoted(absent)}, which the row lacks.)" if absent else ""
+        raise RowError(raw.origin, f"{error}{hint}") from None
 
 
 def detect_format(values: Mapping[str, Any]) -> str:

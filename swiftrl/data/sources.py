@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from swiftrl.data.spec import DatasetSpec, looks_like_file
 
 __all__ = ["DatasetSpec", "Origin", "RawRow", "Source", "iter_rows", "resolve"]
 
+_BLOCK = 1 << 22
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "eval", "test", "heldout")
 
 
@@ -49,6 +51,21 @@ class Source:
             return readers.count_records(self.path, self.name)
         assert self.hub_split is not None
         return len(hub.open_split(*self.hub_split))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the contents and of how they are read, for caches."""
+        reading = self.entry and self.entry.reading
+        digest = hashlib.sha256(repr((reading, self.hub_split)).encode())
+        for file in [self.path] if self.path is not None else self._hub_files():
+            digest.update(file.suffix.encode())
+            with file.open("rb") as opened:
+                while block := opened.read(_BLOCK):
+                    digest.update(block)
+        return digest.hexdigest()
+
+    def _hub_files(self) -> list[Path]:
+        assert self.hub_split is not None
+        return [Path(file["filename"]) for file in hub.open_split(*self.hub_split).cache_files]
 
     def decode(self, record: Record) -> RawRow:
         """Return a record's columns.

@@ -41,16 +41,14 @@ def convert(values: Mapping[str, Any]) -> Draft:
     name = found(values, _PROMPTS)
     system, used = system_turns(values)
     if name is None:
-        pair = [
-            _whole(reply, column) for reply, column in ((chosen, "chosen"), (rejected, "rejected"))
-        ]
-        return diverging(*(with_system(turns, system) for turns in pair), used, _REPLIES)
+        first = with_system(_whole(chosen, "chosen"), system)
+        return diverging(first, with_system(_whole(rejected, "rejected"), system), used, _REPLIES)
     history, history_columns = history_turns(values)
     prompt = with_system(history + _prompt_turns(values[name], name), system)
     used = used | history_columns | {name}
     if _repeats(prompt, chosen) and _repeats(prompt, rejected):
-        pair = [with_system(list(turns), system) for turns in (chosen, rejected)]
-        return diverging(*pair, used, _REPLIES)
+        first = with_system(list(chosen), system)
+        return diverging(first, with_system(list(rejected), system), used, _REPLIES)
     reply = _reply(chosen, "chosen")
     return Draft(prompt + reply, len(reply), _reply(rejected, "rejected"), None, used, _REPLIES)
 

@@ -1,0 +1,130 @@
+"""From a raw row to token ids, through its kind and the model's template."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.data.rows import (
+    LabelledReply,
+    PlainText,
+    PreferencePair,
+    Prompt,
+    RawRow,
+    Row,
+    RowError,
+    RowKind,
+)
+from swiftrl.data.schema import to_row
+from swiftrl.data.store import EncodedRow
+from swiftrl.data.workers import TooLong
+from swiftrl.templates.encoding import Encoded
+from swiftrl.templates.template import Template, TrainMode
+from swiftrl.templates.truncate import split_text, truncate, truncate_pair
+
+__all__ = ["TemplateRowEncoder"]
+
+
+@dataclass(frozen=True)
+class TemplateRowEncoder:
+    """Encodes raw rows of one kind; picklable.
+
+    Attributes:
+        template: the model's.
+        kind: what the algorithm takes.
+        columns: columns to rename.
+        max_length: longest sequence in tokens; None for no limit.
+        truncation_strategy: what happens to longer ones: "raise" a RowError, "delete" the row
+            (set aside and counted), cut it "left" or "right", or "split" text into several rows.
+        train: which turns of an instruction train. Of pairs and labelled replies the reply does.
+    """
+
+    template: Template
+    kind: RowKind
+    columns: Mapping[str, str] = field(default_factory=dict)
+    max_length: int | None = None
+    truncation_strategy: str = "raise"
+    train: TrainMode = "default"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with every setting that matters to the tokens."""
+        settings = (
+            self.template.fingerprint,
+            self.kind,
+            sorted(self.columns.items()),
+            self.max_length,
+            self.truncation_strategy,
+            self.train,
+        )
+        return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+
+    def __call__(self, raw: RawRow) -> list[EncodedRow]:
+        """Encode one row; several come of an instruction whose rounds are trained one by one.
+
+        Raises:
+            RowError: it does not fit its kind or the template, or is too long.
+        """
+        return self.encode(to_row(raw, self.kind, self.columns))
+
+    def encode(self, row: Row) -> list[EncodedRow]:
+        """Encode a checked row."""
+        try:
+            cuts = [
+                cut for sequences in self._sequences(row) for cut in self._fitted(sequences, row)
+            ]
+        except TemplateError as error:
+            raise RowError(row.origin, str(error)) from None
+        for cut in cuts if self.kind != "prompt" else ():
+            if not all(sequence.num_trained for sequence in cut):
+                raise RowError(row.origin, "no token of the row trains.")
+        return [EncodedRow(cut, _columns(row), row.origin) for cut in cuts]
+
+    def _sequences(self, row: Row) -> list[tuple[Encoded, ...]]:
+        template = self.template
+        if isinstance(row, PreferencePair):
+            return [template.encode_pair(row.conversation, row.chosen, row.rejected)]
+        if isinstance(row, PlainText):
+            return [(template.encode_text(row.text),)]
+        if isinstance(row, LabelledReply):
+            return [(template.encode(row.conversation, train="last_round"),)]
+        if isinstance(row, Prompt):
+            ids = np.array(template.encode_prompt(row.conversation), dtype=np.int32)
+            return [(Encoded(ids, np.zeros(len(ids), dtype=np.float32)),)]
+        if self.train == "default":
+            return [(part,) for part in template.encode_rounds(row.conversation)]
+        return [(template.encode(row.conversation, train=self.train),)]
+
+    def _fitted(self, sequences: tuple[Encoded, ...], row: Row) -> list[tuple[Encoded, ...]]:
+        """Return what is left of a row within the maximal length: nothing, one or several."""
+        limit = self.max_length
+        longest = max(map(len, sequences))
+        if limit is None or longest <= limit:
+            return [sequences]
+        too_long = f"the row is {longest} tokens long; max_length is {limit}."
+        if self.truncation_strategy == "raise":
+            raise RowError(
+                row.origin,
+                f"{too_long} Raise --max_length, or choose --truncation_strategy delete, left or "
+                "right.",
+            )
+        if self.truncation_strategy == "delete":
+            raise TooLong(row.origin, too_long)
+        if self.truncation_strategy == "split":
+            return [(part,) for part in split_text(sequences[0], limit)]
+        if len(sequences) == 2:
+            return [truncate_pair(*sequences, limit, self.truncation_strategy)]
+        return [(truncate(sequences[0], limit, self.truncation_strategy),)]
+
+
+def _columns(row: Row) -> dict[str, float]:
+    if isinstance(row, PreferencePair):
+        return {"margin": row.margin or 0.0}
+    if isinstance(row, LabelledReply):
+        return {"label": float(row.label)}
+    return {}
