@@ -172,6 +172,9 @@ def train_theirs(kind: str, pairs: list[dict], folder: Path) -> list[float]:
     losses: list[float] = []
 
     class Recording(DPOTrainer):
+        def _prepare_dataset(self, dataset, *arguments):
+            return dataset
+
         def compute_loss(self, *args, **kwargs):
             loss = super().compute_loss(*args, **kwargs)
             losses.append(float(loss.detach()))
