@@ -1,8 +1,8 @@
 """Writes the parts of the documentation that follow from the code.
 
 `python scripts/docs.py` writes docs/en/commands.md and docs/zh/commands.md from the commands'
-settings, and the table in docs/en/algorithms.md and docs/zh/algorithms.md from the registry of
-algorithms. `--check` writes nothing and fails if a file is not what it should be. Chinese texts
+settings, and in docs/en/algorithms.md and docs/zh/algorithms.md the table of algorithms, from
+their registry, and the example plugin, from its file. `--check` writes nothing and fails if a file is not what it should be. Chinese texts
 stand in docs/zh/settings.yaml.
 """
 
@@ -245,13 +245,15 @@ def pages() -> dict[Path, str]:
         MissingText: a Chinese text is absent, or one belongs to nothing.
     """
     texts = yaml.safe_load((ROOT / "docs/zh/settings.yaml").read_text(encoding="utf-8"))
+    plugin = (ROOT / "docs/examples/dpop.py").read_text(encoding="utf-8")
     made: dict[Path, str] = {}
     for language in (Language("en", ENGLISH), Language("zh", CHINESE, texts)):
         folder = ROOT / "docs" / language.code
         made[folder / "commands.md"] = commands_page(language)
         path = folder / "algorithms.md"
         page = path.read_text(encoding="utf-8")
-        made[path] = _between(page, "algorithms", algorithms_table(language))
+        page = _between(page, "algorithms", algorithms_table(language))
+        made[path] = _between(page, "plugin", f"```python\n{plugin}```")
         if language.texts is not None:
             _complain(language)
     return made
