@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +11,17 @@ import torch
 
 from swiftrl.backends.base import Backend
 from swiftrl.backends.detect import detect
-from swiftrl.cli.loading import find_model, template_options
+from swiftrl.cli.loading import find_model, load_template
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.files import write_json
 from swiftrl.data.config import DataConfig
-from swiftrl.data.dataset import Datasets, load_datasets
+from swiftrl.data.dataset import EncodedDataset, load_datasets
 from swiftrl.data.row_encoder import TemplateRowEncoder
+from swiftrl.data.stream import StreamedDataset
 from swiftrl.models.config import ModelConfig, TunerConfig
-from swiftrl.models.load import LoadedModel, load_config, load_model, load_processor, load_tokenizer
+from swiftrl.models.load import LoadedModel, load_config, load_model
 from swiftrl.models.lora import add_lora, changes_base_weights, load_adapters
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
@@ -71,17 +72,17 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
     run = _Run(settings, algorithm, backend, processes, folder)
     _show(run, command)
-    template = _template(settings, resolved)
-    data = _on_main_first(processes, lambda: _data(run, template, resolved))
+    template = load_template(settings, resolved)
+    rows, held_out = _on_main_first(processes, lambda: _data(run, template, resolved))
     loaded = load_model(resolved, settings[ModelConfig], backend)
     policy = _policy(run, loaded)
     if algorithm.needs_reference:
-        _set_reference(run, policy, data)
+        _set_reference(run, policy, rows, held_out)
     trainer = Trainer(
         policy,
         algorithm,
-        data.train,
-        data.evaluation,
+        rows,
+        held_out,
         settings[TrainConfig],
         run_folder=folder,
         processes=processes,
@@ -134,16 +135,10 @@ def _show(run: _Run, command: str) -> None:
         write_json(run.folder.path / "args.json", run.settings.as_dict())
 
 
-def _template(settings: Settings, resolved: Resolved) -> Template:
-    return Template.load(
-        load_tokenizer(resolved),
-        processor=load_processor(resolved),
-        chat_template=settings[TemplateConfig].template,
-        options=template_options(settings[TemplateConfig], resolved),
-    )
-
-
-def _data(run: _Run, template: Template, resolved: Resolved) -> Datasets:
+def _data(
+    run: _Run, template: Template, resolved: Resolved
+) -> tuple[EncodedDataset | StreamedDataset, EncodedDataset | None]:
+    """Return the training rows and the held-out ones, encoded."""
     config = run.settings[TemplateConfig]
     encoder = TemplateRowEncoder(
         template,
@@ -153,13 +148,22 @@ def _data(run: _Run, template: Template, resolved: Resolved) -> Datasets:
         truncation_strategy=config.truncation_strategy or "raise",
         train=config.loss_scale or run.algorithm.loss_scale,  # type: ignore[arg-type]
     )
-    return load_datasets(
-        run.settings[DataConfig],
+    data, seed = run.settings[DataConfig], run.settings[TrainConfig].seed
+    use_hf = run.settings[ModelConfig].use_hf
+    stream = None
+    if data.streaming:
+        stream = StreamedDataset(data, encoder, seed, use_hf)
+        if not data.val_dataset:
+            return stream, None
+        data = replace(data, dataset=data.val_dataset, val_dataset=[], interleave_prob=[])
+    loaded = load_datasets(
+        data,
         encoder,
-        seed=run.settings[TrainConfig].seed,
-        use_hf=run.settings[ModelConfig].use_hf,
+        seed=seed,
+        use_hf=use_hf,
         rejects_folder=run.folder.path if run.processes.is_main else None,
     )
+    return (stream, loaded.train) if stream is not None else (loaded.train, loaded.evaluation)
 
 
 def _context_length(resolved: Resolved) -> int | None:
@@ -201,7 +205,12 @@ def _trainable(settings: Settings, loaded: LoadedModel) -> nn.Module:
     return add_lora(loaded.model, tuner, loaded.spec)
 
 
-def _set_reference(run: _Run, policy: Policy, data: Datasets) -> None:
+def _set_reference(
+    run: _Run,
+    policy: Policy,
+    rows: EncodedDataset | StreamedDataset,
+    held_out: EncodedDataset | None,
+) -> None:
     settings, reference = run.settings, run.settings[ReferenceConfig]
     tuner, model = settings[TunerConfig], settings[ModelConfig]
     own_base = tuner.tuner_type == "lora" and not changes_base_weights(tuner)
@@ -210,7 +219,11 @@ def _set_reference(run: _Run, policy: Policy, data: Datasets) -> None:
     else:
         policy.refer_to_itself()
     if reference.precompute_ref_log_probs:
-        _precompute(run, policy, data)
+        if isinstance(rows, StreamedDataset):
+            raise ConfigError(
+                "--precompute_ref_log_probs needs all rows at the start; leave it or --streaming."
+            )
+        _precompute(run, policy, [rows, *([held_out] if held_out is not None else [])])
 
 
 def _reference_model(run: _Run) -> nn.Module:
@@ -220,21 +233,18 @@ def _reference_model(run: _Run) -> nn.Module:
     from belong to it.
     """
     model, reference = run.settings[ModelConfig], run.settings[ReferenceConfig]
-    from dataclasses import replace
-
     config = replace(model, model=reference.ref_model or model.model)
     adapters = reference.ref_adapters or ([] if reference.ref_model else model.adapters)
     loaded = load_model(find_model(replace(config, adapters=adapters)), config, run.backend)
     return load_adapters(loaded.model, adapters) if adapters else loaded.model
 
 
-def _precompute(run: _Run, policy: Policy, data: Datasets) -> None:
+def _precompute(run: _Run, policy: Policy, parts: list[EncodedDataset]) -> None:
     config = run.settings[TrainConfig]
     cache = run.settings[DataConfig].cache_dir
     folder = Path(cache).expanduser() if cache else Path.home() / ".cache" / "swiftrl"
     size = config.per_device_eval_batch_size or config.per_device_train_batch_size
-    rows = [data.train] + ([data.evaluation] if data.evaluation is not None else [])
-    spans = [(part, start) for part in rows for start in range(0, len(part), size)]
+    spans = [(part, start) for part in parts for start in range(0, len(part), size)]
     device = run.processes.device
     batches = (
         collate([part[i] for i in range(start, min(start + size, len(part)))], start).batch.to(

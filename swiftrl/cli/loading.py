@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftrl.core import log
+from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.models.config import ModelConfig
 from swiftrl.templates.config import TemplateConfig
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from swiftrl.models.load import LoadedModel
     from swiftrl.models.resolve import Resolved
     from swiftrl.templates.source import TemplateOptions
+    from swiftrl.templates.template import Template
 
-__all__ = ["find_model", "load", "template_options"]
+__all__ = ["find_model", "load", "load_template"]
 
 
 def find_model(config: ModelConfig) -> Resolved:
@@ -68,7 +70,25 @@ def load(config: ModelConfig) -> LoadedModel:
     return dataclasses.replace(loaded, model=model)  # type: ignore[type-var]
 
 
-def template_options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
+def load_template(settings: Settings, resolved: Resolved) -> Template:
+    """Return the model's chat template with the user's switches; weights are not read.
+
+    Raises:
+        TemplateError: there is none, or it does not work.
+    """
+    from swiftrl.models.load import load_processor, load_tokenizer
+    from swiftrl.templates.template import Template
+
+    config = settings[TemplateConfig]
+    return Template.load(
+        load_tokenizer(resolved),
+        processor=load_processor(resolved),
+        chat_template=config.template,
+        options=_options(config, resolved),
+    )
+
+
+def _options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
     """Return the template's switches: the user's, and the model family's stop tokens."""
     from swiftrl.templates.source import TemplateOptions
 
