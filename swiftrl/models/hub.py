@@ -103,9 +103,9 @@ _CAUSES = (
 
 def _explain(error: Exception, hub_id: str, revision: str | None, site: str, variable: str) -> str:
     kinds = {cls.__name__ for cls in type(error).__mro__}
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    kinds |= {401: {"AuthenticationError"}, 403: {"GatedRepoError"}, 404: {"NotExistError"}}.get(
-        status, set()
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    kinds.add(
+        {401: "AuthenticationError", 403: "GatedRepoError", 404: "NotExistError"}.get(status, "")
     )
     other_hub = (
         " It may be on Hugging Face: --use_hf true."

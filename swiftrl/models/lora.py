@@ -1,18 +1,17 @@
-"""LoRA adapters: put on a model, loaded, and merged into its weights."""
+"""LoRA adapters: put on a model, loaded, and merged into its weights (`merge`)."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from swiftrl.core import log
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.folder import ADAPTER_CONFIG, read_json, safetensors_header
+from swiftrl.models.merge import merge
+from swiftrl.models.quiet import quiet_peft
 from swiftrl.models.spec import ModelSpec
 from swiftrl.models.targets import (
     embedding_names,
@@ -22,7 +21,6 @@ from swiftrl.models.targets import (
 )
 
 if TYPE_CHECKING:
-    import torch
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -36,8 +34,6 @@ __all__ = [
 ]
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
-# Largest relative difference of logits that rounding the merged weights explains, by dtype.
-_MERGE_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 
 def changes_base_weights(config: TunerConfig) -> bool:
@@ -67,21 +63,22 @@ def add_lora(
         raise ConfigError(f"--init_weights orthogonal: --lora_rank {config.lora_rank} is not even.")
     targets = lora_targets(model, config, spec)
     saved = saved_modules(model, config.modules_to_save)
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        bias=config.lora_bias,
-        use_rslora=config.use_rslora,
-        use_dora=config.use_dora,
-        target_modules=targets,
-        modules_to_save=saved,
-        init_lora_weights=True if config.init_weights == "true" else config.init_weights,
-        ensure_weight_tying=_touches_tied_weights(model, targets, saved),
-    )
-    with _quiet_peft():
-        adapted = get_peft_model(model, lora)
+    # As a mapping, since PEFT declares as Literal what the settings have checked already.
+    options: dict[str, Any] = {
+        "task_type": "CAUSAL_LM",
+        "r": config.lora_rank,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "bias": config.lora_bias,
+        "use_rslora": config.use_rslora,
+        "use_dora": config.use_dora,
+        "target_modules": targets,
+        "modules_to_save": saved,
+        "init_lora_weights": True if config.init_weights == "true" else config.init_weights,
+        "ensure_weight_tying": _touches_tied_weights(model, targets, saved),
+    }
+    with quiet_peft():
+        adapted: Any = get_peft_model(model, LoraConfig(**options))
     _hold_in_float32(adapted)
     return adapted
 
@@ -183,7 +180,7 @@ def load_adapters(
     for name, folder in zip(names, map(Path, folders), strict=True):
         check_adapter_folder(folder)
         try:
-            with _quiet_peft():
+            with quiet_peft():
                 if isinstance(adapted, PeftModel):
                     adapted.load_adapter(str(folder), adapter_name=name)
                 else:
@@ -193,7 +190,8 @@ def load_adapters(
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise ModelError(_other_base(folder, model, error)) from error
         _check_complete(adapted, name, folder, model)
-    adapted.base_model.set_adapter(names, inference_mode=not trainable)
+    tuner: Any = adapted.base_model
+    tuner.set_adapter(names, inference_mode=not trainable)
     if trainable:
         # PEFT read modules_to_save in the base's type; read them again without the rounding.
         _hold_in_float32(adapted)
@@ -205,7 +203,7 @@ def load_adapters(
 def _check_complete(adapted: PeftModel, name: str, folder: Path, model: PreTrainedModel) -> None:
     from peft import get_peft_model_state_dict
 
-    with _quiet_peft():
+    with quiet_peft():
         # The default looks the base model up on the hub to learn whether its vocabulary grew.
         wanted = set(
             get_peft_model_state_dict(adapted, adapter_name=name, save_embedding_layers=False)
@@ -224,73 +222,3 @@ def _other_base(folder: Path, model: PreTrainedModel, error: object) -> str:
         f"--adapters {folder}: does not fit {type(model).__name__} from "
         f"{model.config.name_or_path or 'memory'}; it was trained on {trained_on}. ({detail})"
     )
-
-
-def merge(adapted: PeftModel, *, verify: bool = True) -> PreTrainedModel:
-    """Return the base model with its active adapters folded into the weights, in place.
-
-    Each layer is merged in float32 and then cast back, so that a bfloat16 weight is rounded once.
-
-    Args:
-        adapted: a model with adapters on unquantised weights.
-        verify: compare the logits of a probe sequence before and after.
-
-    Raises:
-        ModelError: the base is quantised, or the merged model computes something else.
-    """
-    import torch
-    from peft.tuners.lora import LoraLayer
-
-    if getattr(adapted.base_model.model, "is_quantized", False):
-        raise ModelError(
-            "adapters cannot be merged into quantised weights. Load the base unquantised, merge, "
-            "then quantise the result."
-        )
-    adapted.eval()
-    compute = adapted.base_model.model.dtype
-    before = _probe_logits(adapted, compute) if verify else None
-    for module in adapted.modules():
-        if isinstance(module, LoraLayer):
-            dtype = module.get_base_layer().weight.dtype
-            module.get_base_layer().to(torch.float32)
-            module.merge()
-            module.get_base_layer().to(dtype)
-    with _quiet_peft():
-        merged: Any = adapted.merge_and_unload()
-    merged.to(compute)
-    if before is not None:
-        _compare(before, _probe_logits(merged, compute), str(compute).removeprefix("torch."))
-    return merged
-
-
-def _probe_logits(model: Any, dtype: torch.dtype) -> torch.Tensor:
-    """Return float32 logits [T, V] of up to 64 tokens spread over the vocabulary."""
-    import torch
-
-    rows = model.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(0, rows, max(1, rows // 64), device=model.device)[:64]
-    # Modules trained in full are float32 beside a base in a smaller type.
-    mixed = torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32)
-    with torch.no_grad(), mixed:
-        return model(input_ids=ids[None], use_cache=False).logits[0].float()
-
-
-def _compare(before: torch.Tensor, after: torch.Tensor, dtype: str) -> None:
-    error = float((after - before).norm() / before.norm().clamp_min(1e-12))
-    limit = _MERGE_TOLERANCE.get(dtype, 1e-1)
-    if not error <= limit:
-        raise ModelError(
-            f"the merged model differs from the one with adapters: relative error of its logits "
-            f"{error:.2g}, expected at most {limit:g} in {dtype}. Nothing was saved. Tied "
-            "embeddings that the adapter trained apart are a known cause."
-        )
-    log.info(f"Merged: logits agree with the adapted model to {error:.1g} (relative, {dtype}).")
-
-
-@contextlib.contextmanager
-def _quiet_peft() -> Iterator[None]:
-    """Silence PEFT's notes on tied weights and merged layers, which are dealt with here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\b.*")
-        warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing`")
-        yield

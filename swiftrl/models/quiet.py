@@ -1,12 +1,13 @@
-"""Reading and writing models without transformers' own reports, which ours replace."""
+"""Libraries kept from reporting what this package reports, or deals with, itself."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 
-__all__ = ["quiet_transformers"]
+__all__ = ["quiet_peft", "quiet_transformers"]
 
 
 @contextlib.contextmanager
@@ -24,3 +25,12 @@ def quiet_transformers() -> Iterator[None]:
         hf_logging.set_verbosity(level)
         if bar:
             hf_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Silence PEFT's notes on tied weights and merged layers, which are dealt with here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"peft\b.*")
+        warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing`")
+        yield

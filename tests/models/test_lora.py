@@ -122,6 +122,14 @@ def test_merging_in_bfloat16_rounds_once(tmp_path):
     assert {p.dtype for p in merged.parameters()} == {torch.bfloat16}
 
 
+def test_a_merged_model_is_in_one_type_again():
+    settings = {"lora_bias": "all", "modules_to_save": ["embed_tokens"]}
+    adapted = add_lora(tiny_models.make_model("Qwen2").bfloat16(), TunerConfig(**settings))
+    assert any(n.endswith("bias") and p.requires_grad for n, p in adapted.named_parameters())
+    pretend_training(adapted)
+    assert {p.dtype for p in merge(adapted).parameters()} == {torch.bfloat16}
+
+
 def test_a_merge_that_changes_the_model_is_refused(monkeypatch):
     adapted = add_lora(tiny_models.make_model(), TunerConfig())
     pretend_training(adapted)
