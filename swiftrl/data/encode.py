@@ -96,14 +96,13 @@ def _renamed(item: tuple[int, Reject], names: Sequence[str]) -> Reject:
 
 
 def _key(sources: Sequence[Source], job: EncodeJob, picks: np.ndarray | None) -> str:
+    picked = None if picks is None else hashlib.sha256(picks.astype("<i8").tobytes()).hexdigest()
     settings = {
         "version": CACHE_VERSION,
         "sources": [source.fingerprint() for source in sources],
         "encoder": job.encoder.fingerprint,
         "strict": job.strict,
-        "picks": None
-        if picks is None
-        else hashlib.sha256(picks.astype("<i8").tobytes()).hexdigest(),
+        "picks": picked,
     }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

@@ -96,7 +96,7 @@ class Entry:
         Raises:
             BadRow: the row lacks the columns that the entry promises.
         """
-        names = self._names()
+        names = self._names(values)
         needed = "prompt" if self.formatting == "alpaca" else "messages"
         if names[needed] not in values:
             raise BadRow(
@@ -115,11 +115,14 @@ class Entry:
                 result[name] = self._turn(result[name])
         return result
 
-    def _names(self) -> dict[str, str]:
+    def _names(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """LLaMA-Factory's names of columns to the file's, its defaults where none are given."""
         if self.columns:
             default = {"prompt": "prompt"} if self.formatting == "alpaca" else {}
             return {**default, "messages": "messages", **self.columns}
-        return dict(_ALPACA) if self.formatting == "alpaca" else {"messages": "conversations"}
+        if self.formatting == "alpaca":
+            return dict(_ALPACA)
+        return {"messages": "messages" if "messages" in values else "conversations"}
 
     def _alpaca(self, values: dict[str, Any]) -> dict[str, Any]:
         output = values.get("output")

@@ -8,6 +8,7 @@ when --dataset_shuffle is false or the data are streamed (`swiftrl.data.mix.samp
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,9 @@ class DatasetSpec:
         Raises:
             DataError: the text is none of the forms, or names a file that does not exist.
         """
-        if Path(text).expanduser().exists() and text:
-            return cls("path", str(Path(text).expanduser()))
+        home = os.path.expanduser(text)
+        if os.path.exists(home):
+            return cls("path", home)
         rest, sample = _split_sample(text)
         site, rest = _split_hub(rest)
         if site is None:
@@ -110,13 +112,13 @@ def _split_subsets(text: str, whole: str) -> tuple[str, tuple[str, ...]]:
 
 def _split_path(text: str) -> tuple[str | None, tuple[str, ...]]:
     """Read `text` as a path that exists, with subsets behind the last colon."""
-    path = Path(text).expanduser()
-    if text and path.exists():
-        return str(path), ()
-    front, mark, listed = text.rpartition(":")
-    path = Path(front).expanduser()
-    if mark and front and listed and path.exists():
-        return str(path), tuple(part.strip() for part in listed.split(","))
+    path = os.path.expanduser(text)
+    if os.path.exists(path):
+        return path, ()
+    front, _, listed = text.rpartition(":")
+    path = os.path.expanduser(front)
+    if listed and os.path.exists(path):
+        return path, tuple(part.strip() for part in listed.split(","))
     return None, ()
 
 
@@ -126,8 +128,8 @@ def looks_like_file(name: str) -> bool:
 
 
 def _no_such(text: str, name: str) -> str:
-    folder = Path(name).expanduser().parent
-    beside = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
-    hint = did_you_mean(Path(name).name, beside)
-    where = "" if folder.is_dir() else f" (the folder {folder} does not exist either)"
+    folder = Path(os.path.expanduser(name)).parent
+    there = os.path.isdir(folder)
+    hint = did_you_mean(Path(name).name, sorted(os.listdir(folder))) if there else ""
+    where = "" if there else f" (the folder {folder} does not exist either)"
     return f"--dataset {text}: no such file or folder{where}.{hint}"
