@@ -280,7 +280,7 @@ def _add_section(parser: argparse.ArgumentParser, group: type) -> None:
             *[f"--{name}" for name in (option.name, *option.aliases)],
             dest=option.name,
             nargs="*" if option.is_list else ("?" if boolean else None),
-            **({"const": "true"} if boolean else {}),
+            const="true" if boolean else None,
             metavar=_metavar(option),
             help=f"{option.help} (default: {_plain(option.default)})".replace("%", "%%"),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from swiftrl.cli.command import Command
 from swiftrl.cli.swift_flags import why_refused
@@ -12,6 +13,9 @@ from swiftrl.core import log
 from swiftrl.core.config import Settings, setting
 from swiftrl.core.errors import ConfigError
 from swiftrl.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 __all__ = ["COMMAND", "MergeConfig"]
 
@@ -44,7 +48,7 @@ def run(settings: Settings) -> int:
     from swiftrl.models.save import save_model
 
     loaded = load(config)
-    merged = merge(loaded.model)
+    merged = merge(cast("PeftModel", loaded.model))
     save_model(
         target,
         merged,

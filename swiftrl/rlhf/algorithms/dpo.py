@@ -91,10 +91,9 @@ class Dpo(Algorithm[DpoConfig]):
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the weighted sum of the losses asked for, counted in pairs."""
         pairs = self._pairs(inputs)
-        loss_B = sum(
-            weight * LOSSES[kind](pairs, self.config)
-            for kind, weight in zip(self.config.loss_type, self.weights, strict=True)
-        )
+        loss_B = pairs.chosen_logps.new_zeros(len(pairs.chosen_logps))
+        for kind, weight in zip(self.config.loss_type, self.weights, strict=True):
+            loss_B = loss_B + weight * LOSSES[kind](pairs, self.config)
         if self.config.rpo_alpha is not None:
             loss_B = loss_B + self.config.rpo_alpha * pairs.chosen_nll
         return LossOutput(
