@@ -32,8 +32,7 @@ def save_model(
         companions: tokenizer and processor: whatever has `save_pretrained`.
     """
     if is_adapter(model):
-        active = model.active_adapters
-        names = list(active() if callable(active) else active)
+        names = list(model.active_adapters)
         # Only what trains: adapters of the reference are no result of this run.
         model.save_pretrained(folder, selected_adapters=names, save_embedding_layers=False)
     else:

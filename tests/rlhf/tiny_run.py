@@ -6,8 +6,10 @@ python tiny_run.py '{"train": {"output_dir": "...", ...}, "weights": "out.safete
 from __future__ import annotations
 
 import json
+import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from swiftrl.backends.detect import BACKENDS
+from swiftrl.core.errors import SwiftRLError
+from swiftrl.rlhf import report
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
@@ -114,6 +118,7 @@ class Setup:
     checkpointing: bool = False
     timeout_s: float = 60.0
     fail_rank: int | None = None
+    plots: bool = False
 
 
 def make_algorithm(setup: Setup) -> Algorithm:
@@ -121,14 +126,23 @@ def make_algorithm(setup: Setup) -> Algorithm:
     return kind(kind.Config(**setup.options))
 
 
+def lines_of(folder: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
 def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = None) -> Trainer:
+    if not setup.plots:
+        report.draw_curves = lambda lines, folder: []
     backend = BACKENDS.get("cpu")
     processes = Processes.start(backend, timeout_s=setup.timeout_s)
     train = {"learning_rate": 1e-2, "add_version": False, "eval_on_start": False} | setup.train
     config = TrainConfig(**train)
     settings = {"lora": setup.lora, "algorithm": setup.algorithm, **setup.options, **train}
     folder: RunFolder = prepare_run_folder(config, processes, settings)
-    model = tiny_model(lora=setup.lora, dropout=setup.dropout, seed=processes.rank)
+    model = tiny_model(lora=setup.lora, dropout=setup.dropout)
+    if not processes.is_main:  # the trainer brings every process to the main one's weights
+        for parameter in model.parameters():
+            parameter.data += parameter.requires_grad
     policy = Policy(model, gradient_checkpointing=setup.checkpointing, probe=False)
     algorithm = algorithm or make_algorithm(setup)
     if algorithm.needs_reference:
@@ -157,32 +171,51 @@ def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in trainer.training.parameters.items()}
 
 
+def save_weights(setup: Setup, trainer: Trainer) -> None:
+    if setup.weights is not None and trainer.processes.is_main:
+        save_file(weights_of(trainer), setup.weights)
+
+
 def run(setup: Setup, **parts: Any) -> tuple[Trainer, TrainResult]:
     trainer = make_trainer(setup, **parts)
     result = trainer.train()
-    if setup.weights is not None and trainer.processes.is_main:
-        save_file(weights_of(trainer), setup.weights)
+    save_weights(setup, trainer)
     return trainer, result
 
 
+def program(setups: list[Setup], *, processes: int = 1) -> list[str]:
+    """Return the command that runs `setups` one after another in `processes` processes."""
+    words = [sys.executable]
+    if processes > 1:
+        words += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [*words, __file__, json.dumps([asdict(setup) for setup in setups])]
+
+
+def environment() -> dict[str, str]:
+    """Return variables for `program`."""
+    import swiftrl
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(swiftrl.__file__)))
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+
+
 def main() -> None:
-    import os
-
-    from swiftrl.core.errors import SwiftRLError
-
+    """Run every setup given; a line each says after how many steps and by what signal it ended."""
     torch.set_num_threads(1)
-    setup = Setup(**json.loads(sys.argv[1]))
-    try:
-        if setup.fail_rank is not None and os.environ.get("RANK") == str(setup.fail_rank):
+    for values in json.loads(sys.argv[1]):
+        setup = Setup(**values)
+        try:
             trainer = make_trainer(setup)
-            trainer.stepper.passes.train = lambda *_: sys.exit(3)
-            trainer.train()
-        _, result = run(setup)
-    except SwiftRLError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(error.exit_code)
-    sys.stdout.write(f"done {result.state.step} {result.stopped_by}\n")
+            if setup.fail_rank == trainer.processes.rank:
+                trainer.stepper.passes.train = lambda *_: os._exit(3)
+            result = trainer.train()
+            save_weights(setup, trainer)
+        except SwiftRLError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.stderr.flush()
+            os._exit(error.exit_code)
+        sys.stdout.write(f"ended {result.state.step} {result.stopped_by}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
