@@ -29,6 +29,7 @@ class PieceEncoder:
         self.tokenizer = tokenizer
         added = [str(token) for token in tokenizer.added_tokens_decoder.values()]
         self._added = tuple(sorted(filter(None, added), key=len, reverse=True))
+        self._first: tuple[str, list[int]] = ("", [])
         self._anchors: dict[str, list[int]] = {}
         self._anchored = self._needs_anchor()
 
@@ -41,8 +42,13 @@ class PieceEncoder:
 
     def __call__(self, pieces: Sequence[str]) -> list[list[int]]:
         """Return the ids of each piece; their concatenation is the whole text's."""
+        if not pieces:
+            return []
         if not self._anchored:
-            return self._encode(pieces) if pieces else []
+            # The replies of a pair, and the rounds of a conversation, share their first piece.
+            if self._first[0] != pieces[0]:
+                self._first = (pieces[0], self._encode(pieces[:1])[0])
+            return [self._first[1], *(self._encode(pieces[1:]) if pieces[1:] else ())]
         encoded, before = [], ""
         for piece in pieces:
             encoded.append(self._behind(before, piece) if before else self._encode([piece])[0])
@@ -50,6 +56,10 @@ class PieceEncoder:
         return encoded
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        backend = _plain_backend(self.tokenizer)
+        if backend is not None:
+            encodings = backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [encoding.ids for encoding in encodings]
         return self.tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)[
             "input_ids"
         ]
@@ -76,3 +86,18 @@ class PieceEncoder:
         if anchor not in self._anchors:
             self._anchors[anchor] = self._encode([anchor])[0]
         return self._anchors[anchor]
+
+
+def _plain_backend(tokenizer: Any) -> Any:
+    """Return the Rust tokenizer where calling it is all that the Python class does, else None."""
+    from transformers import PreTrainedTokenizerFast
+
+    kind = type(tokenizer)
+    if getattr(kind, "_encode_plus", None) is not PreTrainedTokenizerFast._encode_plus:
+        return None
+    if kind.__call__ is not PreTrainedTokenizerFast.__call__:
+        return None
+    backend = tokenizer.backend_tokenizer
+    if backend.truncation is not None or backend.padding is not None:
+        return None
+    return backend if not tokenizer.split_special_tokens else None

@@ -213,7 +213,7 @@ def _calls_work(trial: _Trial, forms: Forms) -> bool:
     text = _called(trial, forms)
     if not text:
         return False
-    around = text[max(0, text.rfind(_WORD) - 4) : text.rfind(_WORD)]
+    around = text[max(0, text.rfind(_WORD) - 5) : text.rfind(_WORD)]
     # A string that is written as JSON once more, or a dict as Python writes it: try the other form.
     mangled = "\\" in around or "&" in around or around.endswith("'")
     if not mangled or forms.arguments == "string":

@@ -62,9 +62,9 @@ class Slots:
         return self._found[index]
 
     def inside(self, index: int, name: str, start: int, end: int) -> bool:
-        """Return whether a leaf `name` of message `index` stands within [start, end)."""
+        """Return whether a leaf `name` of message `index` fills some of [start, end)."""
         return any(
-            slot.name == name and start <= slot.start and slot.end <= end for slot in self.of(index)
+            slot.name == name and start <= slot.start < slot.end <= end for slot in self.of(index)
         )
 
     def gaps(self, index: int, first: int, last: int) -> tuple[int, int]:

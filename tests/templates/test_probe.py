@@ -1,0 +1,105 @@
+"""What the probe finds in templates that each do one thing differently."""
+
+import pytest
+
+from swiftrl.core.errors import TemplateError
+from swiftrl.templates.probe import probe_template
+from swiftrl.templates.render import ChatRenderer
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chatml", "thinking", "trailing_space", "escapes_arguments", "parts", "no_system"],
+)
+def test_generation_prompt_and_terminator(load, name):
+    probe = load(name).probe
+    assert probe.generation_prompt == "<|im_start|>assistant\n"
+    assert probe.terminators == ("<|im_end|>",)
+    assert not probe.ends_open
+
+
+def test_ignored_generation_prompt(load):
+    probe = load("no_generation_prompt").probe
+    assert probe.generation_prompt == ""
+    assert probe.header == "<|im_end|>\n"  # the model writes the assistant's header itself
+
+
+def test_terminator_between_turns_only(load):
+    probe = load("separator").probe
+    assert probe.ends_open
+    assert probe.terminators == ("<|im_end|>",)
+
+
+def test_no_terminator(load):
+    probe = load("no_terminator").probe
+    assert probe.ends_open
+    assert probe.terminators == ()
+
+
+def test_parts(load):
+    assert "assistant" in load("parts").probe.forms.part_roles
+    assert not load("chatml").probe.forms.part_roles
+
+
+def test_system(load):
+    assert load("chatml").probe.forms.system == "message"
+    assert load("no_system").probe.forms.system == "merged"
+
+
+def test_tools_and_calls(load):
+    chatml, llama3 = load("chatml").probe, load("llama3").probe
+    assert chatml.takes_tools and chatml.takes_calls
+    assert not llama3.takes_tools and not llama3.takes_calls
+    thinking = load("thinking").probe
+    assert thinking.takes_calls and not thinking.takes_tools
+
+
+def test_argument_form(load):
+    assert load("chatml").probe.forms.arguments == "dict"
+    assert load("escapes_arguments").probe.forms.arguments == "string"
+
+
+def test_reasoning(load):
+    thinking = load("thinking").probe
+    assert thinking.forms.reasoning == "field"
+    assert thinking.thought_markers == ("<think>\n", "\n</think>\n\n")
+    assert not thinking.keeps_thoughts
+    assert load("chatml").probe.forms.reasoning == "inline"
+    assert load("opens_thoughts").probe.forms.reasoning == "dropped"
+
+
+def test_prompt_that_no_reply_starts_with(load):
+    assert load("chatml").probe.prompt_opens_reply
+    assert not load("opens_thoughts").probe.prompt_opens_reply
+
+
+def test_call_id_length():
+    source = """
+    {%- for message in messages -%}
+    {%- for call in message.tool_calls or [] -%}
+    {%- if call.id | length != 9 -%}{{- raise_exception('ids have 9 characters') -}}{%- endif -%}
+    {{- call.function.name + (call.function.arguments | tojson) -}}
+    {%- endfor -%}
+    {{- message.role + ': ' + message.content + '</s>' -}}
+    {%- endfor -%}"""
+    probe = probe_template(ChatRenderer({"default": source}, {}))
+    assert probe.forms.call_id_length == 9
+
+
+def test_template_without_content_is_refused():
+    with pytest.raises(TemplateError, match="cannot render a question and its answer"):
+        probe_template(ChatRenderer({"default": "nothing"}, {}))
+
+
+def test_reason_of_refusal_is_passed_on():
+    source = "{{ raise_exception('only on Sundays') }}"
+    with pytest.raises(TemplateError, match="only on Sundays"):
+        probe_template(ChatRenderer({"default": source}, {}))
+
+
+def test_template_that_needs_a_system_message_is_probed_with_one():
+    source = """
+    {%- if messages[0].role != 'system' -%}{{- raise_exception('system first') -}}{%- endif -%}
+    {%- for message in messages -%}{{- message.role + ':' + message.content + '\\n' -}}
+    {%- endfor -%}"""
+    assert probe_template(ChatRenderer({"default": source}, {})).forms.system == "message"
