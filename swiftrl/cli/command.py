@@ -80,4 +80,4 @@ def run_command(name: str, argv: Sequence[str]) -> int:
 def help_of(name: str) -> str:
     """Return the help page of a command (for the docs)."""
     command = COMMANDS.get(name.replace("-", "_"))
-    return help_page(name, command.groups([]), command.description, command.shown_in_help([]))
+    return help_page(name.replace("_", "-"), command.groups([]), command.description, command.shown_in_help([]))
