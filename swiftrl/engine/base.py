@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -56,16 +56,26 @@ class Engine(Protocol):
 
     policy_version: int
 
+    def check_prompt(self, prompt: Sequence[int]) -> None:
+        """Refuse a prompt that cannot be answered.
+
+        Raises:
+            EngineError: it is empty or longer than the model can take.
+        """
+        ...
+
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: SamplingParams, n: int = 1
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt, in the prompts' order.
 
         Raises:
-            EngineError: a prompt is empty or longer than the model can take.
+            EngineError: a prompt cannot be answered.
         """
         ...
 
-    def stream(self, prompt: Sequence[int], sampling: SamplingParams) -> Iterator[Chunk]:
+    def stream(
+        self, prompt: Sequence[int], sampling: SamplingParams
+    ) -> Generator[Chunk, None, None]:
         """Yield a reply as it grows; closing the iterator aborts it."""
         ...

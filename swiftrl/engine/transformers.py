@@ -6,7 +6,7 @@ import contextlib
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -58,6 +58,8 @@ class TransformersEngine:
         if stop_token_ids is None:
             stop_token_ids = stop_token_ids_of(model, tokenizer)
         self.stop_token_ids = tuple(stop_token_ids)
+        text_config = model.config.get_text_config()
+        self._longest: int | None = getattr(text_config, "max_position_embeddings", None)
         self.lock = threading.Lock()
 
     def generate(
@@ -65,7 +67,7 @@ class TransformersEngine:
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt; prompts of similar length run together."""
         for prompt in prompts:
-            self.room(prompt, sampling)
+            self.check_prompt(prompt)
         jobs = [
             (index, source)
             for index in sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -80,9 +82,10 @@ class TransformersEngine:
                 replies[index].append(run.completion(row))
         return replies
 
-    def stream(self, prompt: Sequence[int], sampling: SamplingParams) -> Iterator[Chunk]:
+    def stream(
+        self, prompt: Sequence[int], sampling: SamplingParams
+    ) -> Generator[Chunk, None, None]:
         """Yield a reply token by token; closing the iterator aborts the decoding."""
-        self.room(prompt, sampling)
         tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
         run = _Run(self, [prompt], sampling, on_token=tokens.put)
 
@@ -107,20 +110,25 @@ class TransformersEngine:
             run.aborted.set()
             thread.join()
 
-    def room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
-        """Return how many tokens a reply to `prompt` may have."""
+    def check_prompt(self, prompt: Sequence[int]) -> None:
+        """Refuse a prompt that is empty or leaves no room for a reply."""
         if not prompt:
             raise EngineError("a prompt has no tokens.")
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        room = (limit or 10**9) - len(prompt)
-        if room < 1:
+        if self._longest is not None and len(prompt) >= self._longest:
             raise EngineError(
                 f"a prompt of {len(prompt)} tokens leaves no room for a reply: the model takes "
-                f"{limit} tokens in all. Shorten the conversation."
+                f"{self._longest} tokens in all. Shorten the conversation."
             )
-        if sampling.max_tokens is None and limit is None:
+
+    def room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
+        """Return how many tokens a reply to `prompt` may have."""
+        self.check_prompt(prompt)
+        if self._longest is not None:
+            left = self._longest - len(prompt)
+            return min(left, sampling.max_tokens or left)
+        if sampling.max_tokens is None:
             raise EngineError("max_tokens: this model states no longest sequence; give one.")
-        return min(room, sampling.max_tokens or room)
+        return sampling.max_tokens
 
 
 class _Run:
