@@ -34,7 +34,7 @@ def new_model(tokenizer: Any) -> Qwen3ForCausalLM:
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=2048,
+        max_position_embeddings=16384,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
         bos_token_id=None,
@@ -44,17 +44,21 @@ def new_model(tokenizer: Any) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
-def text_tokens(tokenizer: Any, rng: random.Random) -> Iterator[tuple[list[int], list[int]]]:
+def text_tokens(
+    tokenizer: Any, rows: Iterator[dict[str, Any]]
+) -> Iterator[tuple[list[int], list[int]]]:
     """Yield (token ids, labels) of plain texts, each ended by <|endoftext|>."""
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
-    for row in texts(rng):
+    for row in rows:
         ids = [*tokenizer.encode(row["text"], add_special_tokens=False), end]
         yield ids, ids
 
 
-def chat_tokens(tokenizer: Any, rng: random.Random) -> Iterator[tuple[list[int], list[int]]]:
+def chat_tokens(
+    tokenizer: Any, rows: Iterator[dict[str, Any]]
+) -> Iterator[tuple[list[int], list[int]]]:
     """Yield (token ids, labels) of chats; only the assistant's words and <|im_end|> train."""
-    for row in instructions(rng):
+    for row in rows:
         ids: list[int] = []
         labels: list[int] = []
         for message in row["messages"]:
@@ -169,11 +173,11 @@ def main() -> None:
     if chat:
         tokenizer = AutoTokenizer.from_pretrained(options.start)
         model = Qwen3ForCausalLM.from_pretrained(options.start, dtype=torch.float32)
-        stream = chat_tokens(tokenizer, rng)
+        stream = chat_tokens(tokenizer, instructions(rng))
     else:
         tokenizer = make_tokenizer()
         model = new_model(tokenizer)
-        stream = text_tokens(tokenizer, rng)
+        stream = text_tokens(tokenizer, texts(rng))
     print(f"{sum(p.numel() for p in model.parameters())} parameters")
     packed = batches(stream, options.rows)
     train(model, packed, options.steps, options.rate, compiled=options.compile)
