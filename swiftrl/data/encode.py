@@ -23,6 +23,8 @@ __all__ = ["EncodeJob", "EncodedRow", "RowEncoder", "TooLong", "default_cache", 
 
 # Raised whenever the same rows and settings would give other arrays than before.
 CACHE_VERSION = 1
+# Starting processes takes as long as encoding this many rows.
+_ROWS_WORTH_PROCESSES = 2000
 _REJECTS_NAME = "rejects.json"
 
 
@@ -34,7 +36,7 @@ class EncodeJob:
         encoder: what makes tokens of a row.
         strict: stop at the first bad row; otherwise set bad rows aside. Rows that are too long
             under truncation strategy "delete" are set aside either way.
-        num_proc: processes; 1 works in this one.
+        num_proc: processes, for more than a few thousand rows; 1 works in this one.
         cache_dir: where stores lie.
         use_cache: take a store made before with the same rows and settings.
     """
@@ -141,9 +143,10 @@ def _build(
     writer = StoreWriter(folder)
     rejects: list[tuple[int, Reject]] = []
     done = 0
+    num_proc = job.num_proc if total >= _ROWS_WORTH_PROCESSES else 1
     worker = Worker(job.encoder, tuple(sources), job.strict)
     try:
-        for part in encoded(parts_of(sources, picks), worker, job.num_proc):
+        for part in encoded(parts_of(sources, picks), worker, num_proc):
             writer.append(part.chunk)
             rejects += [(part.source, reject) for reject in part.rejects]
             done += part.num_records

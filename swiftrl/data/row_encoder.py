@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -117,9 +117,18 @@ class TemplateRowEncoder:
             raise TooLong(row.origin, too_long)
         if self.truncation_strategy == "split":
             return [(part,) for part in split_text(sequences[0], limit)]
+        if isinstance(row, PlainText) and self.truncation_strategy == "left":
+            return [(_text_end(sequences[0], limit),)]
         if len(sequences) == 2:
             return [truncate_pair(*sequences, limit, self.truncation_strategy)]
         return [(truncate(sequences[0], limit, self.truncation_strategy),)]
+
+
+def _text_end(text: Encoded, length: int) -> Encoded:
+    """Cut plain text on its left; unlike a turn it trains from any place on."""
+    weights = text.loss_weights[-length:].copy()
+    weights[0] = 0
+    return replace(text, token_ids=text.token_ids[-length:], loss_weights=weights, truncated=True)
 
 
 def _columns(row: Row) -> dict[str, float]:
