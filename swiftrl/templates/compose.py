@@ -23,11 +23,9 @@ class Segment:
     text: str
     weight: float
 
-    def pieces(self) -> Iterator[Segment]:
-        """Yield the parts between the marks that break control tokens."""
-        for text in self.text.split(MARK):
-            if text:
-                yield Segment(text, self.weight)
+    def pieces(self) -> list[str]:
+        """Return the parts between the marks that break control tokens."""
+        return [text for text in self.text.split(MARK) if text]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -113,7 +114,9 @@ class Template:
         run = Run(self._rules, self._prepared(conversation))
         if train == "all":
             text = run.render(run.messages, False)
-            return self._finish([Segment(text, 1.0)], run.ends_with_reply, 0)
+            said = text.rstrip()
+            segments = [Segment(said, 1.0), Segment(text[len(said) :], 1.0)]
+            return self._finish(segments, run.ends_with_reply, 0)
         return self._train(run, run.wanted(train))
 
     def encode_rounds(self, conversation: Conversation) -> tuple[Encoded, ...]:
@@ -205,33 +208,29 @@ class Template:
 
     def _finish(self, segments: list[Segment], ends_with_reply: bool, skipped: int) -> Encoded:
         """Tokenise segments, and end a reply that the template leaves open with EOS."""
-        if ends_with_reply and not segments[-1].weight and len(segments) > 1:
-            tail = self._encode_pieces([segments[-2].text])[0][-1:]
-            open_end = bool(tail) and tail[0] not in self.stop_token_ids
-            if open_end and not segments[-1].text.strip():
-                segments = segments[:-1]
-        ids, weights = self._tokens(segments)
-        eos = self.tokenizer.eos_token_id
-        if ends_with_reply and segments[-1].weight and ids[-1] not in self.stop_token_ids:
-            if eos is None:
-                raise TemplateError(
-                    f"{self.renderer.name} writes nothing behind a reply and the tokenizer has no "
-                    "EOS token, so a model could not learn to stop; choose another --template."
-                )
-            ids.append(eos)
-            weights.append(segments[-1].weight)
-        return _encoded(ids, weights, skipped)
+        ids = self._tokens(segments)
+        weights = [[part.weight] * len(own) for part, own in zip(segments, ids, strict=True)]
+        # White space behind the reply is no end; where EOS is to follow the reply, it makes room.
+        last = len(segments) - (1 if segments[-1].text.strip() else 2)
+        trained = ends_with_reply and last >= 0 and segments[last].weight > 0
+        if trained and not set(ids[last][-1:]) & set(self.stop_token_ids):
+            ids[last + 1 :] = [[self._eos()]]
+            weights[last + 1 :] = [[segments[last].weight]]
+        return _encoded(list(chain(*ids)), list(chain(*weights)), skipped)
 
-    def _tokens(self, segments: Sequence[Segment]) -> tuple[list[int], list[float]]:
-        pieces = [piece for segment in segments for piece in segment.pieces()]
-        ids: list[int] = []
-        weights: list[float] = []
-        for piece, encoded in zip(
-            pieces, self._encode_pieces([piece.text for piece in pieces]), strict=True
-        ):
-            ids += encoded
-            weights += [piece.weight] * len(encoded)
-        return ids, weights
+    def _eos(self) -> int:
+        if self.tokenizer.eos_token_id is None:
+            raise TemplateError(
+                f"{self.renderer.name} writes nothing behind a reply and the tokenizer has no "
+                "EOS token, so a model could not learn to stop; choose another --template."
+            )
+        return self.tokenizer.eos_token_id
+
+    def _tokens(self, segments: Sequence[Segment]) -> list[list[int]]:
+        """Return the ids of each segment."""
+        pieces = [segment.pieces() for segment in segments]
+        encoded = iter(self._encode_pieces(list(chain(*pieces))))
+        return [list(chain(*islice(encoded, len(parts)))) for parts in pieces]
 
     def _find_stop_ids(self) -> tuple[int, ...]:
         eos = self.tokenizer.eos_token_id

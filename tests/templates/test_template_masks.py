@@ -96,10 +96,13 @@ def test_last_round_holds_calls_and_answer(load, trained):
     assert trained(template, template.encode(conversation, train="last_round")) == expected
 
 
-def test_all_tokens_but_the_first(load):
-    encoded = load("chatml").encode(TWO, train="all")
+@pytest.mark.parametrize("name", ["chatml", "no_terminator", "separator", "trailing_space"])
+def test_all_tokens_but_the_first(load, name):
+    template = load(name)
+    encoded = template.encode(TWO, train="all")
     assert encoded.loss_weights[0] == 0
     assert (encoded.loss_weights[1:] == 1).all()
+    assert encoded.token_ids.tolist() == template.encode(TWO).token_ids.tolist()
 
 
 def test_loss_flags_and_scales(load, trained):
