@@ -183,7 +183,9 @@ class _Run:
         if token in self.stop_ids:
             self.reasons[row] = "stop"
             return
-        self.texts[row].push(token)
+        # Only stop texts need the text at every step.
+        if self.sampling.stop:
+            self.texts[row].push(token)
         if self.texts[row].stopped:
             self.reasons[row] = "stop"
         elif self.aborted.is_set():
@@ -193,11 +195,16 @@ class _Run:
 
     def completion(self, row: int) -> Completion:
         """Return a row's reply."""
-        self.texts[row].finish()
+        text = self.texts[row]
+        if not self.sampling.stop:
+            for token in self.tokens[row]:
+                if token not in self.stop_ids:
+                    text.push(token)
+        text.finish()
         return Completion(
             token_ids=tuple(self.tokens[row]),
             logprobs=tuple(self.logprobs[row]),
-            text=self.texts[row].text,
+            text=text.text,
             finish_reason=self.reasons[row] or "abort",
             policy_version=self.engine.policy_version,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from functools import partial
 from pathlib import Path
 
 from swiftrl.core.compat import require
@@ -60,18 +62,27 @@ def _modelscope(hub_id: str, revision: str | None, token: str | None) -> Path:
         purpose=f"--model {hub_id} from ModelScope (--use_hf true takes it from Hugging Face)",
     )
     errors = require("modelscope.hub.errors", extra="modelscope", purpose="ModelScope")
-    hub_error = getattr(errors, "HubError", OSError)
+    expected = (OSError, ValueError, getattr(errors, "HubError", OSError))
+    fetch = partial(
+        modelscope.snapshot_download, hub_id, revision=revision, ignore_patterns=_IGNORED
+    )
     try:
-        return Path(
-            modelscope.snapshot_download(
-                hub_id, revision=revision, token=token, ignore_patterns=_IGNORED
-            )
-        )
-    except (OSError, ValueError, hub_error) as error:
+        return Path(fetch(token=token) if token else fetch())
+    except expected as error:
+        if _kinds(error) & _OFFLINE:
+            # Unlike Hugging Face's, this client does not look into its cache by itself.
+            with contextlib.suppress(*expected):
+                return Path(fetch(local_files_only=True))
         message = _explain(error, hub_id, revision, "ModelScope", "MODELSCOPE_API_TOKEN")
         raise ModelError(message) from None
 
 
+_OFFLINE = frozenset(
+    {
+        "LocalEntryNotFoundError", "OfflineModeIsEnabled", "NetworkError", "ConnectionError",
+        "ConnectError", "Timeout", "TimeoutError", "RequestTimeoutError",
+    }
+)  # fmt: skip
 # The hubs' exception classes by name, since they differ among versions. First match wins.
 _CAUSES = (
     (
@@ -93,8 +104,7 @@ _CAUSES = (
         "the site refused the token. Check --hub_token or {variable}.",
     ),
     (
-        ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "NetworkError", "ConnectionError",
-         "ConnectError", "Timeout", "TimeoutError", "RequestTimeoutError"),
+        _OFFLINE,
         "the site cannot be reached and the model is not in the local cache. Check the network "
         "and proxy settings, or give a local folder.",
     ),
@@ -102,11 +112,7 @@ _CAUSES = (
 
 
 def _explain(error: Exception, hub_id: str, revision: str | None, site: str, variable: str) -> str:
-    kinds = {cls.__name__ for cls in type(error).__mro__}
-    status = getattr(getattr(error, "response", None), "status_code", 0)
-    kinds.add(
-        {401: "AuthenticationError", 403: "GatedRepoError", 404: "NotExistError"}.get(status, "")
-    )
+    kinds = _kinds(error)
     other_hub = (
         " It may be on Hugging Face: --use_hf true."
         if site == "ModelScope"
@@ -119,6 +125,13 @@ def _explain(error: Exception, hub_id: str, revision: str | None, site: str, var
     # Some messages of the hubs quote the request, whose headers may hold the token.
     first_line = str(error).strip().split("\n")[0]
     return f"{hub_id} on {site}: {type(error).__name__}: {_without_token(first_line)}"
+
+
+def _kinds(error: Exception) -> set[str]:
+    """Return the names of an error's classes, and of those its HTTP status stands for."""
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    by_status = {401: "AuthenticationError", 403: "GatedRepoError", 404: "NotExistError"}
+    return {cls.__name__ for cls in type(error).__mro__} | {by_status.get(status, "")}
 
 
 def _without_token(text: str) -> str:

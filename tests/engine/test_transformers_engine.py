@@ -2,11 +2,16 @@ import pytest
 import tiny_models
 import torch
 
+from swiftrl.backends.detect import detect
 from swiftrl.core.errors import EngineError
+from swiftrl.core.messages import Conversation, Message
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.engine.transformers import TransformersEngine
-from swiftrl.models.config import TunerConfig
+from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.load import load_model, stop_token_ids
 from swiftrl.models.lora import add_lora
+from swiftrl.models.resolve import resolve
+from swiftrl.templates.template import Template
 
 TOKENIZER = tiny_models.make_tokenizer()
 TEXTS = ["one two three", "你好，世界。", "The quick brown fox jumps over the lazy dog.", "a"]
@@ -164,3 +169,19 @@ def test_an_error_while_streaming_reaches_the_caller(model):
     engine = TransformersEngine(model, TOKENIZER)
     with pytest.raises(IndexError):
         list(engine.stream([10**6], GREEDY))  # no such token
+
+
+def test_the_built_in_model_answers_as_generate_does():
+    loaded = load_model(
+        resolve("builtin:tiny-instruct"), ModelConfig(torch_dtype="float32"), detect("cpu")
+    )
+    template = Template.load(loaded.tokenizer)
+    texts = [f"What is {number} + {number * 3}?" for number in range(12)]
+    prompts = [
+        template.encode_prompt(Conversation((Message("user", text),))) for text in (*texts, "Hi")
+    ]
+    replies = TransformersEngine(loaded.model, loaded.tokenizer).generate(prompts, GREEDY)
+    stops = list(stop_token_ids(loaded.model, loaded.tokenizer, loaded.spec))
+    for prompt, [reply] in zip(prompts, replies, strict=True):
+        assert list(reply.token_ids) == reference(loaded.model, prompt, eos_token_id=stops)
+        assert reply.finish_reason == "stop"

@@ -1,5 +1,6 @@
 import json
 import shutil
+import types
 
 import pytest
 import tiny_models
@@ -187,3 +188,29 @@ def test_a_hub_model_is_checked_like_a_folder(monkeypatch, whole):
     monkeypatch.setattr(hub, "_modelscope", lambda *_: whole)
     resolved = resolve("Qwen/Qwen3-0.6B")
     assert (resolved.path, resolved.name) == (whole, "Qwen/Qwen3-0.6B")
+
+
+class NetworkError(Exception):
+    pass
+
+
+def fake_modelscope(monkeypatch, cached):
+    """Put a ModelScope client without a connection in place; `cached` is what its cache holds."""
+
+    def snapshot_download(hub_id, *, local_files_only=False, **_):
+        if local_files_only and cached is not None:
+            return str(cached)
+        raise NetworkError("no route")
+
+    module = types.SimpleNamespace(snapshot_download=snapshot_download, HubError=NetworkError)
+    monkeypatch.setattr(hub, "require", lambda *_, **__: module)
+
+
+def test_modelscope_without_a_connection_uses_the_cache(monkeypatch, whole):
+    fake_modelscope(monkeypatch, whole)
+    assert resolve("some/model").path == whole
+
+
+def test_modelscope_without_a_connection_or_a_cached_copy(monkeypatch):
+    fake_modelscope(monkeypatch, None)
+    assert "some/model on ModelScope: the site cannot be reached" in message("some/model")
