@@ -146,4 +146,8 @@ def _checkpoint_gradients(model: nn.Module) -> None:
         raise ConfigError(
             f"{type(lm).__name__} does not support --gradient_checkpointing; switch it off."
         )
-    lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # The later name, where transformers has it already.
+    if hasattr(lm, "activation_checkpointing_enable"):
+        lm.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        lm.gradient_checkpointing_enable({"use_reentrant": False})

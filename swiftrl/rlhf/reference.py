@@ -99,12 +99,13 @@ class SwitchedAdapters:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Return 32 hexadecimal digits that change with a model's weights or architecture.
+    """Return 32 hexadecimal digits that change with a model's frozen weights or architecture.
 
     Of each tensor the name, shape, sum and 64 spread values enter.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.state_dict().items()):
+    frozen = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
+    for name, tensor in sorted(frozen, key=lambda pair: pair[0]):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         if tensor.is_floating_point() and tensor.numel():
             flat = tensor.detach().flatten()

@@ -1,0 +1,182 @@
+"""The tree layout equals padded rows, in value and gradient, whatever the architecture."""
+
+import pytest
+import torch
+from tree_models import ROWS, TREE, build, forest, mixed_batch
+
+from swiftrl.core.errors import ConfigError, ModelError
+from swiftrl.data.batch import Tree, pack
+from swiftrl.rlhf import tree_attention
+from swiftrl.rlhf.layout import choose_layout, layout_error
+from swiftrl.rlhf.scoring import Scorer, causal_lm
+from swiftrl.rlhf.tree_attention import NAME, Segments, Terms, sdpa_kernel
+
+
+def value_and_gradients(model, layout, batch):
+    scorer = Scorer(model, layout=layout)
+    factor = torch.linspace(-1, 1, len(batch.target_ids))
+    with scorer.plain_attention() if layout == "rows" else torch.enable_grad():
+        logps = scorer(batch).logps
+        model.zero_grad()
+        (logps * factor).sum().backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    if layout == "tree":
+        causal_lm(model).config.get_text_config()._attn_implementation = scorer._plain
+    return logps.detach(), gradients
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_tree_equals_rows(name):
+    model = build(name)
+    assert choose_layout(model).layout == "tree"
+    batch = mixed_batch()
+    rows, row_gradients = value_and_gradients(model, "rows", batch)
+    tree, tree_gradients = value_and_gradients(model, "tree", batch)
+    torch.testing.assert_close(tree, rows, rtol=1e-5, atol=2e-5)
+    assert tree_gradients.keys() == row_gradients.keys()
+    largest = max(gradient.abs().max() for gradient in row_gradients.values())
+    for key, gradient in row_gradients.items():
+        assert (tree_gradients[key] - gradient).abs().max() <= 2e-5 * largest, key
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_rows_equal_the_model_s_own_logits(name):
+    assert layout_error(build(name), "rows", mixed_batch()) < 1e-4
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_architectures_without_trees_get_rows(name):
+    model = build(name)
+    choice = choose_layout(model)
+    assert choice.layout == "rows"
+    assert len(choice.reason) > 10
+    assert layout_error(model, "rows", mixed_batch()) < 1e-4
+    with pytest.raises(ConfigError, match="--layout tree"):
+        choose_layout(model, "tree")
+
+
+def test_the_probe_notices_attention_that_is_merely_causal(monkeypatch):
+    model = build("qwen2")
+
+    def one_span(shape):
+        yield tree_attention.Span(shape.start, shape.stop, ((shape.start, shape.stop),))
+
+    monkeypatch.setattr(tree_attention, "_spans_of", one_span)
+    choice = choose_layout(model)
+    assert choice.layout == "rows"
+    assert "other log-probabilities" in choice.reason
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gpt_oss", "gemma2"])
+def test_packed_trees_do_not_see_each_other(name):
+    model = build(name)
+    scorer = Scorer(model, layout="tree")
+    shapes = ((6, 5, 3), (4, 7, 2, 6), (9, 4))
+    trees, others = forest(shapes), forest(shapes, seed=1)
+    first = scorer(pack(trees)).logps
+    for changed in range(3):
+        mixed = [*trees]
+        mixed[changed] = others[changed]
+        batch = pack(mixed)
+        second = scorer(batch).logps
+        parts = zip(batch.split_by_tree(first), batch.split_by_tree(second), strict=True)
+        for number, (before, after) in enumerate(parts):
+            if number == changed:
+                assert (before - after).abs().max() > 1e-2
+            else:
+                torch.testing.assert_close(before, after, rtol=0, atol=1e-6)
+
+
+def test_branches_do_not_see_each_other():
+    model = build("qwen2")
+    scorer = Scorer(model, layout="tree")
+    (tree,) = forest(((6, 5, 3, 4),))
+    weights = tree.branch_weights
+    other = Tree(tree.trunk_ids, (tree.branch_ids[0][::-1].copy(), *tree.branch_ids[1:]), weights)
+    before = scorer(pack([tree])).logps
+    after = scorer(pack([other])).logps
+    assert (before[:5] - after[:5]).abs().max() > 1e-2
+    torch.testing.assert_close(before[5:], after[5:], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("window", [None, 2, 7])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("block", "joint"), [(1024, 2), (3, 0), (3, 9), (1024, 9)])
+def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block, joint):
+    monkeypatch.setattr(tree_attention, "_QUERY_BLOCK", block)
+    monkeypatch.setattr(tree_attention, "_JOINT_BRANCHES", joint)
+    batch = mixed_batch()
+    length = len(batch.token_ids)
+    torch.manual_seed(0)
+    query = torch.randn(1, 4, length, 8, dtype=torch.float64)
+    key, value = torch.randn(2, 1, 2, length, 8, dtype=torch.float64)
+    sinks = torch.randn(4, dtype=torch.float64) if soft else None
+    terms = Terms(0.3, window, soft_cap=1.5 if soft else None, sinks=sinks)
+    found = sdpa_kernel(query, key, value, Segments(batch.shapes, sdpa_kernel), terms)
+
+    visible = torch.zeros(length, length, dtype=torch.bool)
+    for shape in batch.shapes:
+        place = [(None, shape.start + i) for i in range(shape.trunk)]
+        start = shape.start + shape.trunk
+        for branch, size in enumerate(shape.branches):
+            place += [(branch, start + i) for i in range(size)]
+            start += size
+        for branch, i in place:
+            for other, j in place:
+                near = window is None or batch.positions[i] - batch.positions[j] < window
+                visible[i, j] = near and j <= i and other in (None, branch)
+    wide_key, wide_value = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
+    scores = query @ wide_key.transpose(-1, -2) * 0.3
+    if soft:
+        scores = torch.tanh(scores / 1.5) * 1.5
+    scores = scores.masked_fill(~visible, float("-inf"))
+    if soft:
+        extra = sinks.view(1, 4, 1, 1).expand(1, 4, length, 1)
+        weights = torch.cat([scores, extra], -1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    tolerance = 1e-6 if soft else 1e-12
+    expected = (weights @ wide_value).transpose(1, 2)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_gradient_checkpointing_recomputes_tree_attention():
+    model = build("qwen2", num_hidden_layers=3)
+    batch = mixed_batch()
+    _, plain = value_and_gradients(model, "tree", batch)
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    _, recomputed = value_and_gradients(model, "tree", batch)
+    for key, gradient in plain.items():
+        torch.testing.assert_close(recomputed[key], gradient)
+
+
+def test_a_model_in_tree_attention_cannot_be_called_by_mistake():
+    model = build("qwen2")
+    scorer = Scorer(model, layout="tree")
+    ids = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ModelError, match="without its trees"):
+        model(input_ids=ids)
+    with scorer.plain_attention():
+        plain = model(input_ids=ids).logits
+    torch.testing.assert_close(plain, build("qwen2")(input_ids=ids).logits)
+
+
+def test_the_attention_in_use_is_not_saved(tmp_path):
+    model = build("qwen2")
+    Scorer(model, layout="tree")
+    model.save_pretrained(tmp_path)
+    assert NAME not in (tmp_path / "config.json").read_text()
+
+
+def test_unknown_layout():
+    with pytest.raises(ConfigError, match="expected auto, tree or rows"):
+        choose_layout(build("qwen2"), "square")
+
+
+def test_long_branches_are_cut_into_blocks():
+    shape = pack(forest(((10, 5000),) + ((10, 3000, 3000),))).shapes[1]
+    spans = list(tree_attention._spans_of(shape))
+    assert all(span.stop - span.start <= 1024 for span in spans[1:])
+    assert sum(span.stop - span.start for span in spans) == 6010
+
