@@ -6,6 +6,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING
 
+from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.spec import ModelSpec
@@ -47,6 +48,7 @@ def lora_targets(
     for target in config.target_modules:
         if target == ALL_LINEAR:
             names = linear_names(model)
+            _mention_experts(model)
         else:
             names = [name for name in supported if ends_with_any(name, [target])]
         if not names:
@@ -89,6 +91,18 @@ def embedding_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the input embedding and the output head."""
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     return [name for name, module in model.named_modules() if any(module is end for end in ends)]
+
+
+def _mention_experts(model: PreTrainedModel) -> None:
+    """Say what share of the weights all-linear passes over in a mixture of experts."""
+    weights = dict(model.named_parameters())
+    stacked = sum(p.numel() for name, p in weights.items() if "expert" in name and p.ndim == 3)
+    if stacked:
+        share = stacked / sum(parameter.numel() for parameter in weights.values())
+        log.info(
+            f"all-linear: the experts' weights ({share:.0%} of the model) are stacked in "
+            "3-dimensional parameters, not linear layers, and get no LoRA."
+        )
 
 
 def _is_linear(module) -> bool:

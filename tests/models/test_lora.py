@@ -165,6 +165,13 @@ def test_all_linear_is_every_linear_layer_but_the_head():
     assert adapted.peft_config["default"].target_modules == endings
 
 
+def test_experts_without_lora_are_mentioned(capsys):
+    model = tiny_models.make_model("Qwen3Moe", num_experts=4, moe_intermediate_size=16)
+    adapted = add_lora(model, TunerConfig())
+    assert {name.split(".")[-2] for name in adapted_names(adapted)} == {"self_attn"}
+    assert "get no LoRA" in capsys.readouterr().out
+
+
 def test_towers_follow_the_freeze_flags():
     spec = by_name("llava")
 
