@@ -28,6 +28,7 @@ from swiftrl.data.turns import canonical_role, parse_turns
 __all__ = ["BUILDERS", "Reading", "kind_of", "quoted"]
 
 _MEDIA_COLUMNS = ("images", "videos", "audios", "image", "video", "audio")
+_REJECTED_MEDIA = ("rejected_images", "rejected_videos", "rejected_audios")
 _LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 _USE = {
     "preference": "For pairs use --rlhf_type dpo, orpo, simpo, cpo or rm.",
@@ -153,6 +154,12 @@ def _preference(reading: Reading) -> PreferencePair:
         raise BadRow(
             f"row has a rejected reply but no chosen one; found {quoted(values)}. Give the "
             'chosen reply as the last assistant message, or as "chosen".'
+        )
+    own_media = [name for name in values if name in _REJECTED_MEDIA]
+    if own_media:
+        raise BadRow(
+            f"{quoted(own_media)} cannot be used: both replies answer one prompt with its media. "
+            "Remove the column."
         )
     turns, cursor = reading.turns(), reading.cursor()
     prompt_length = len(turns) - _reply_length(draft)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +17,17 @@ from swiftrl.core.errors import ConfigError, DataError
 from swiftrl.data import mix
 from swiftrl.data.config import DataConfig
 from swiftrl.data.encode import EncodeJob, default_cache, encode_sources
-from swiftrl.data.rejects import Reject, nothing_left, row_text, save_rejects
+from swiftrl.data.rejects import REJECTS_FILE, Reject, nothing_left, row_text, save_rejects
 from swiftrl.data.rows import Row, RowError, RowKind
 from swiftrl.data.schema import to_row
-from swiftrl.data.sources import DatasetSpec, resolve
+from swiftrl.data.sources import DatasetSpec, Source, resolve
 from swiftrl.data.store import EncodedRow, Store
 from swiftrl.data.workers import RowEncoder, parts_of
 
 __all__ = ["REJECTS_FILE", "Datasets", "EncodedDataset", "load_datasets", "load_rows"]
 
-REJECTS_FILE = "rejected_rows.jsonl"
+
+_PEEKED_ROWS = 100
 
 
 class EncodedDataset(Sequence[EncodedRow]):
@@ -134,6 +137,7 @@ class _Loading:
             use_cache=config.load_from_cache_file,
         )
         self.rejects: list[Reject] = []
+        self._unseen_columns = set(config.columns)
 
     def mixed(self, names: Sequence[str]) -> EncodedDataset:
         """Return data sets interleaved, if the settings say so, else joined."""
@@ -168,6 +172,7 @@ class _Loading:
             use_hf=self.use_hf,
             dataset_info=self.config.dataset_info,
         )
+        self._look_for_columns(sources)
         picks = None
         if wanted is not None:
             total = sum(source.count() for source in sources)
@@ -182,6 +187,13 @@ class _Loading:
         rows = np.arange(len(store)) if picks is None else _rows_of(store, picks)
         self._describe(name, store, rows, rejects)
         return store, rows
+
+    def _look_for_columns(self, sources: Sequence[Source]) -> None:
+        """Note which of the columns to rename the first rows have."""
+        for source in sources if self._unseen_columns else ():
+            for record in itertools.islice(source.records(), _PEEKED_ROWS):
+                with contextlib.suppress(RowError):
+                    self._unseen_columns -= source.decode(record).values.keys()
 
     def _describe(
         self, name: str, store: Store, rows: np.ndarray, rejects: Sequence[Reject]
@@ -202,7 +214,10 @@ class _Loading:
         log.info(text)
 
     def report(self, folder: Path | None) -> None:
-        """Write the rows set aside and say where they are."""
+        """Write the rows set aside and say where they are; name columns that nothing has."""
+        if self._unseen_columns:
+            names = ", ".join(sorted(self._unseen_columns))
+            log.warn(f"--columns names {names}, which none of the first rows has.")
         if folder is None:
             return
         save_rejects(folder / REJECTS_FILE, self.rejects)
@@ -210,7 +225,7 @@ class _Loading:
             first = self.rejects[0]
             log.warn(
                 f"{len(self.rejects)} rows were set aside in {folder / REJECTS_FILE}; the first, "
-                f"{first.origin}: {first.reason}"
+                f"{first}"
             )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from swiftrl.core import log
 from swiftrl.core.errors import DataError
-from swiftrl.core.files import atomic_directory
+from swiftrl.core.files import atomic_directory, disk_errors
 from swiftrl.data.rejects import Reject, nothing_left
 from swiftrl.data.rows import Origin
 from swiftrl.data.sources import Source
@@ -79,13 +79,18 @@ def encode_sources(
 
     key = _key(sources, job, picks)
     folder = job.cache_dir / "encoded" / key[:32]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
         opened = _cached(folder, key) if job.use_cache else None
         if opened is None:
             with atomic_directory(folder) as building:
                 _build(building, key, sources, job, picks)
             opened = Store(folder, key, verify=False), _saved_rejects(folder)
+    finally:
+        lock.release()
     store, rejects = opened
     store.sources = [source.name for source in sources]
     return store, [_renamed(item, store.sources) for item in rejects]

@@ -9,10 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from swiftrl.core.files import write_text
+from swiftrl.core.files import disk_errors, write_text
 from swiftrl.data.rows import BadRow, Origin, Record
 
-__all__ = ["Reject", "nothing_left", "reasons", "row_text", "save_rejects", "write_rejects"]
+__all__ = [
+    "REJECTS_FILE",
+    "Reject",
+    "append_reject",
+    "nothing_left",
+    "reasons",
+    "row_text",
+    "save_rejects",
+    "write_rejects",
+]
+
+
+REJECTS_FILE = "rejected_rows.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +43,9 @@ class Reject:
     reason: str
     cause: Literal["bad", "too_long"]
     row: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.reason}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the line that `write_rejects` writes."""
@@ -55,6 +70,14 @@ def write_rejects(path: Path, rejects: Iterable[Reject]) -> None:
     """Write one JSON object a line with file, line, cause, reason and row."""
     lines = (json.dumps(item.to_json(), ensure_ascii=False) for item in rejects)
     write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def append_reject(path: Path, reject: Reject, *, first: bool) -> None:
+    """Add one line to the file; the first one starts it anew."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w" if first else "a", encoding="utf-8") as file:
+            file.write(json.dumps(reject.to_json(), ensure_ascii=False) + "\n")
 
 
 def reasons(rejects: Iterable[Reject]) -> list[tuple[str, int, Reject]]:
@@ -87,5 +110,5 @@ def save_rejects(path: Path, rejects: Sequence[Reject]) -> None:
 def nothing_left(names: str, rejects: Sequence[Reject]) -> str:
     """Return the message for data of which no row can be used."""
     first = rejects[0] if rejects else None
-    example = f" The first, {first.origin}: {first.reason}" if first else ""
+    example = f" The first, {first}" if first else ""
     return f"{names}: none of the {len(rejects)} rows can be used.{example}"

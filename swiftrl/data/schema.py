@@ -101,8 +101,12 @@ def _formats() -> tuple[tuple[str, RowFormat], ...]:
 
 
 def _format_of(values: Mapping[str, Any]) -> tuple[str, RowFormat]:
-    best = max(_formats(), key=lambda item: item[1].detect(values))
-    if best[1].detect(values) <= 0:
+    best, score = None, 0
+    for item in _formats():
+        fits = item[1].detect(values)
+        if fits > score:
+            best, score = item, fits
+    if best is None:
         known = "; ".join(form.columns for _, form in _formats())
         raise BadRow(
             f"the row's columns are {quoted(values)}, which fit no known format. Rename them "

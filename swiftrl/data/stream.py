@@ -6,12 +6,20 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+from swiftrl.core import log
 from swiftrl.core.errors import ConfigError, DataError
 from swiftrl.data import mix
 from swiftrl.data.config import DataConfig
-from swiftrl.data.rejects import Reject, nothing_left, row_text
-from swiftrl.data.rows import Record, RowError
+from swiftrl.data.rejects import (
+    REJECTS_FILE,
+    Reject,
+    append_reject,
+    nothing_left,
+    row_text,
+)
+from swiftrl.data.rows import Origin, Record, RowError
 from swiftrl.data.sources import DatasetSpec, Source, resolve
 from swiftrl.data.store import EncodedRow
 from swiftrl.data.workers import RowEncoder, TooLong
@@ -31,7 +39,8 @@ class StreamedDataset:
         encoder: what makes tokens of a row.
         seed: of the run; `config.data_seed` goes first.
         use_hf: where hub ids without a prefix are sought.
-        rejects: rows set aside so far.
+        rejects_folder: where rejected_rows.jsonl grows as rows are set aside; None writes none.
+        rejects: rows set aside so far, each once.
         epochs_begun: how often the rows were iterated over.
     """
 
@@ -39,11 +48,13 @@ class StreamedDataset:
     encoder: RowEncoder
     seed: int
     use_hf: bool = False
+    rejects_folder: Path | None = None
     rejects: list[Reject] = field(default_factory=list)
     epochs_begun: int = 0
 
     def __post_init__(self) -> None:
         config = self.config
+        self._known: set[Origin] = set()
         if config.split_dataset_ratio:
             raise ConfigError(
                 "--split_dataset_ratio does not work with --streaming true, where the number of "
@@ -109,5 +120,17 @@ class StreamedDataset:
             if self.config.strict and not too_long:
                 raise
             cause = "too_long" if too_long else "bad"
-            self.rejects.append(Reject(error.origin, error.reason, cause, row_text(record)))
+            self._set_aside(Reject(error.origin, error.reason, cause, row_text(record)))
             return []
+
+    def _set_aside(self, reject: Reject) -> None:
+        if reject.origin in self._known:
+            return
+        self._known.add(reject.origin)
+        self.rejects.append(reject)
+        if self.rejects_folder is None:
+            return
+        file = self.rejects_folder / REJECTS_FILE
+        if len(self.rejects) == 1:
+            log.warn(f"{reject}; such rows are set aside in {file}")
+        append_reject(file, reject, first=len(self.rejects) == 1)

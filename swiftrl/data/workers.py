@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
+import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -165,6 +167,10 @@ _worker: list[Worker] = []
 
 
 def _start_worker(worker: Worker) -> None:
+    # Ctrl-C reaches the parent too, which ends the pool; here it would only print tracebacks.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The processes share the cores already; the tokenizers' threads in each would only compete.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _worker[:] = [worker]
 
 

@@ -187,3 +187,24 @@ def test_a_stream_stops_at_bad_rows_or_sets_them_aside(config, tmp_path):
 def test_a_stream_cannot_be_split(config):
     with pytest.raises(ConfigError, match="give --val_dataset"):
         stream(config, split_dataset_ratio=0.1)
+
+
+def test_a_stream_writes_rows_set_aside_once(config, tmp_path, capsys):
+    write(tmp_path / "a.jsonl", [pair(1), "{broken", '{"prompt": "x"}'])
+    (tmp_path / REJECTS_FILE).write_text("of an older run")
+    settings = replace(config, streaming=True, strict=False)
+    data = StreamedDataset(settings, encoder("preference"), 5, rejects_folder=tmp_path)
+    for _ in range(2):
+        list(data)
+    saved = [json.loads(line) for line in (tmp_path / REJECTS_FILE).open()]
+    assert sorted(item["line"] for item in saved) == [2, 3]
+    assert capsys.readouterr().err.count("such rows are set aside in") == 1
+
+
+def test_columns_that_no_row_has_are_named(config, capsys):
+    load_datasets(
+        replace(config, columns={"prompt": "prompt", "promptt": "query"}),
+        encoder("preference"),
+        seed=5,
+    )
+    assert "--columns names promptt, which none of the first rows has" in capsys.readouterr().err

@@ -98,6 +98,10 @@ def test_rows_of_another_kind(values, kind, says):
         ),
         ({"messages": [TELL], "rejected_response": "5"}, "there is no message before the reply"),
         (
+            {"messages": CHAT, "rejected_response": "5", "rejected_images": ["a.png"]},
+            '"rejected_images" cannot be used: both replies answer one prompt',
+        ),
+        (
             {"prompt": "a", "chosen": "b", "rejected": "c", "margin": "wide"},
             '"margin" is "wide"; expected a number.',
         ),
