@@ -34,7 +34,8 @@ class Span:
         end: one past the last character.
         prompt: text of the prompt that inference would put before the turn.
         by_prefix: found between two prefixes; else by slots.
-        lost: which of the message's "content" and "reasoning_content" the span does not show.
+        lost: which of the message's "content", "reasoning_content" and "tool_calls" the span does
+            not show.
     """
 
     message: int
@@ -88,6 +89,7 @@ def locate(
         lost = _lost(messages[index], text, span, slots)
         spans.append(replace(span, lost=lost) if lost else span)
     _verify(text, spans)
+    _verify_rest(messages, text, set(wanted), slots)
     return Rendered(text, tuple(spans))
 
 
@@ -125,6 +127,9 @@ def _lost(message: Mapping[str, Any], text: str, span: Span, slots: Slots) -> tu
         # A template may trim lines or escape characters: then the leaf's slot tells.
         if missing and not slots.inside(span.message, name, span.start, span.end):
             lost.append(name)
+    names = [call["function"]["name"] for call in message.get("tool_calls") or ()]
+    if any(called not in written for called in names):
+        lost.append("tool_calls")
     return tuple(lost)
 
 
@@ -204,9 +209,25 @@ def _verify(text: str, spans: Sequence[Span]) -> None:
                 f"message {span.message} (assistant) covers no text of its own in what the chat "
                 "template writes, so it cannot be trained on."
             )
-        if "content" in span.lost:
-            raise TemplateError(
-                f"the chat template drops the content of message {span.message} (assistant)"
-                "; it cannot be trained on as it stands."
-            )
+        for name in ("content", "tool_calls"):
+            if name in span.lost:
+                raise TemplateError(
+                    f"the chat template drops the {name.replace('_', ' ')} of message "
+                    f"{span.message} (assistant); it cannot be trained on as it stands."
+                )
         previous = span.end
+
+
+def _verify_rest(
+    messages: Sequence[Mapping[str, Any]], text: str, wanted: set[int], slots: Slots
+) -> None:
+    """Refuse a conversation of which the template leaves out a message."""
+    for index, message in enumerate(messages):
+        if index in wanted:
+            continue
+        said = [part.strip() for part in content_texts(message.get("content"))]
+        if any(part and part not in text for part in said) and slots.drops(index):
+            raise TemplateError(
+                f"the chat template leaves out message {index} ({message['role']}); remove it, or "
+                "choose another --template."
+            )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message
 from swiftrl.templates.compose import Turn
 from swiftrl.templates.convert import guarded, prepare, to_messages
@@ -53,6 +54,12 @@ class Run:
             prompt = dataclasses.replace(prompt, messages=(*prompt.messages, *answer))
         self.conversation = prompt
         self.messages = to_messages(prompt, forms, guard)
+        if prompt.tools and not rules.probe.takes_tools:
+            raise TemplateError(
+                f"{rules.renderer.name} writes no tools into the text, but the conversation offers "
+                f"{len(prompt.tools)}. Describe them in the system message, or choose another "
+                "--template."
+            )
         self._tools = guarded(list(prompt.tools), "system", guard)
 
     def render(self, messages: Sequence[Any], add_generation_prompt: bool) -> str:

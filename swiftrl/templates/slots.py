@@ -50,6 +50,7 @@ class Slots:
     def __init__(self, render: Render, messages: Sequence[Mapping[str, Any]], text: str) -> None:
         self._render, self._messages, self._text = render, messages, text
         self._found: dict[int, list[Slot]] = {}
+        self._matters: set[int] = set()
 
     def of(self, index: int) -> list[Slot]:
         """Return the slots of message `index`, ascending; leaves that are not shown have none."""
@@ -66,6 +67,11 @@ class Slots:
         return any(
             slot.name == name and start <= slot.start < slot.end <= end for slot in self.of(index)
         )
+
+    def drops(self, index: int) -> bool:
+        """Return whether the text is the same whatever message `index` holds."""
+        self.of(index)
+        return index not in self._matters
 
     def gaps(self, index: int, first: int, last: int) -> tuple[int, int]:
         """Return where the neighbours of message `index`, from `first` to `last`, end and begin."""
@@ -97,7 +103,10 @@ class Slots:
         try:
             other = self._render(messages, False)
         except TemplateError:
+            self._matters.add(index)  # it reads the leaf, a tool's JSON result for example
             return None
+        if other != self._text:
+            self._matters.add(index)
         if SENTINEL not in other:
             return None
         text = self._text

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -264,6 +265,7 @@ class Template:
         )
         options = dataclasses.asdict(self.options)
         for item in (
+            version("transformers"),
             type(self.tokenizer).__name__,
             vocabulary,
             json.dumps(dict(self.renderer.sources), sort_keys=True),

@@ -83,6 +83,7 @@ def test_mark_that_a_template_escapes(tokenizer_with):
     {%- for message in messages -%}
     {{- '<|im_start|>' + message.role + '\\n' + message.content -}}
     {%- if message.tool_calls -%}
+    {{- message.tool_calls[0].function.name -}}
     {{- message.tool_calls[0].function.arguments | tojson(ensure_ascii=true) -}}
     {{- message.tool_calls[0].function.arguments | string -}}
     {%- endif -%}

@@ -215,6 +215,39 @@ def test_refusal_names_the_template_and_its_reason(tokenizer_with):
         template.encode(Conversation((Message("user", "bad"), Message("assistant", "x"))))
 
 
+LEAVES_OUT = """
+{%- for message in messages -%}
+{%- if message.role != 'tool' -%}
+{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"""
+
+
+def test_nothing_is_left_out_in_silence(tokenizer_with):
+    template = Template.load(tokenizer_with(LEAVES_OUT))
+    answered = (*ANSWERED.messages, Message("tool", "It rains."), Message("assistant", "I am."))
+    with pytest.raises(TemplateError, match=r"leaves out message 2 \(tool\)"):
+        template.encode(Conversation(answered))
+    called = Message("assistant", "Wait.", tool_calls=(ToolCall("look", {}),))
+    with pytest.raises(TemplateError, match="drops the tool calls of message 1"):
+        template.encode(Conversation((*ASK.messages, called)))
+    with pytest.raises(TemplateError, match="writes no tools into the text"):
+        template.encode(dataclasses.replace(ANSWERED, tools=TOOLS))
+    with pytest.raises(TemplateError, match="writes no tools into the text"):
+        template.encode_prompt(dataclasses.replace(ASK, tools=TOOLS))
+
+
+def test_content_that_a_template_parses_is_not_taken_for_left_out(tokenizer_with):
+    source = LEAVES_OUT.replace("{%- if message.role != 'tool' -%}", "{%- if true -%}").replace(
+        "message.content +",
+        "(message.content if message.role != 'tool' else message.content.split(':')[1] | upper) +",
+    )
+    template = Template.load(tokenizer_with(source))
+    answered = (*ANSWERED.messages, Message("tool", "sky:rain"), Message("assistant", "I am."))
+    assert "RAIN" in template.decode(template.encode(Conversation(answered)).token_ids)
+
+
 def test_pictures_are_refused(load):
     picture = Message("user", (Part("text", text="what?"), Part("image", source="a.png")))
     with pytest.raises(TemplateError, match="vision training is not served yet"):
