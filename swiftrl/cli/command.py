@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from swiftrl.core.config import Settings, help_page, parse
+from swiftrl.core.config import Settings
+from swiftrl.core.parse import help_page, parse
 from swiftrl.core.registry import Registry
 
-__all__ = ["COMMANDS", "Command", "help_of", "run_command", "settings_of"]
+__all__ = ["COMMANDS", "Command", "command_of", "help_of", "settings_of"]
 
 
 def _no_groups(argv: Sequence[str]) -> list[type]:
@@ -47,13 +48,18 @@ class Command:
 COMMANDS: Registry[Command] = Registry("command", "swiftrl.cli.commands", "COMMAND")
 
 
+def command_of(name: str) -> Command:
+    """Return a command by the name that the user types."""
+    return COMMANDS.get(name.replace("-", "_"))
+
+
 def settings_of(name: str, argv: Sequence[str]) -> Settings:
     """Return the settings that the words after a command's name give.
 
     Raises:
         ConfigError: they do not fit.
     """
-    command = COMMANDS.get(name.replace("-", "_"))
+    command = command_of(name)
     words = list(argv)
     if command.positional and words and not words[0].startswith("-"):
         words.insert(0, f"--{command.positional}")
@@ -67,17 +73,9 @@ def settings_of(name: str, argv: Sequence[str]) -> Settings:
     )
 
 
-def run_command(name: str, argv: Sequence[str]) -> int:
-    """Run a command and return its exit code.
-
-    Raises:
-        SwiftRLError: what the user must know.
-    """
-    settings = settings_of(name, argv)
-    return COMMANDS.get(name.replace("-", "_")).run(settings)
-
-
 def help_of(name: str) -> str:
     """Return the help page of a command (for the docs)."""
-    command = COMMANDS.get(name.replace("-", "_"))
-    return help_page(name.replace("_", "-"), command.groups([]), command.description, command.shown_in_help([]))
+    command = command_of(name)
+    return help_page(
+        name.replace("_", "-"), command.groups([]), command.description, command.shown_in_help([])
+    )

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from swiftrl.cli.command import COMMANDS, settings_of
+from swiftrl.cli.command import command_of
 from swiftrl.core.errors import ConfigError
 
 __all__ = ["launch", "wants_launch"]
@@ -18,7 +18,7 @@ def wants_launch(name: str) -> bool:
     That is so for commands that train when NPROC_PER_NODE or NNODES asks for several processes,
     unless torchrun has started this one already.
     """
-    if "LOCAL_RANK" in os.environ or not COMMANDS.get(name.replace("-", "_")).trains:
+    if "LOCAL_RANK" in os.environ or not command_of(name).trains:
         return False
     return _number("NPROC_PER_NODE", 1) > 1 or _number("NNODES", 1) > 1
 
@@ -26,10 +26,8 @@ def wants_launch(name: str) -> bool:
 def launch(name: str, words: Sequence[str]) -> int:
     """Run the processes; return 0, or the exit code of the first that failed.
 
-    Settings are read here first, so that a wrong flag is said once. SIGTERM reaches every
-    process, so that it can save before it ends.
+    SIGTERM reaches every process, so that it can save before it ends.
     """
-    settings_of(name, words)
     import logging
 
     from torch.distributed.elastic.multiprocessing.api import SignalException

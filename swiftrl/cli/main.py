@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from swiftrl import __version__
-from swiftrl.cli.command import COMMANDS, run_command
+from swiftrl.cli.command import COMMANDS, command_of, settings_of
 from swiftrl.cli.launch import launch, wants_launch
 from swiftrl.core.errors import ConfigError, MachineError, SwiftRLError
 from swiftrl.core.registry import did_you_mean
@@ -57,10 +57,11 @@ def _dispatch(name: str, words: list[str]) -> int:
         raise ConfigError(
             f"unknown command {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)}"
         )
-    helping = "-h" in words or "--help" in words
-    if not helping and wants_launch(name):
+    # Read first: a wrong flag is said once, and a file's ENV block may ask for processes.
+    settings = settings_of(name, words)
+    if wants_launch(name):
         return launch(name, words)
-    return run_command(name, words)
+    return command_of(name).run(settings)
 
 
 def _fail(message: str, code: int) -> int:

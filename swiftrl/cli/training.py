@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftrl.cli.swift_flags import why_refused
-from swiftrl.core.config import Settings, flag_values, setting
+from swiftrl.core.config import Settings, options_of, setting
 from swiftrl.core.errors import ConfigError
+from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import load_plugin
 from swiftrl.data.config import DataConfig
 from swiftrl.models.config import ModelConfig, TunerConfig
@@ -57,7 +58,6 @@ def training_groups(*, reference: bool) -> list[type]:
 def refuse(flag: str, argv: Sequence[str]) -> str | None:
     """Name the algorithm that a flag belongs to, or swift's flag that is not served."""
     from swiftrl.cli.commands.rlhf import algorithms
-    from swiftrl.core.config import options_of
 
     owners = [name for name, item in algorithms().items() if flag in options_of([item.Config])]
     if owners or flag in options_of([ReferenceConfig]):

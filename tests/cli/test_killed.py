@@ -64,5 +64,5 @@ def test_ten_kills(tmp_path):
     assert process.wait() == 0, (tmp_path / "log.txt").read_text()[-2000:]
     assert kills == KILLS
     assert (killed / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
-    steps = [line for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    steps = (killed / "metrics.jsonl").read_text().splitlines()
     assert len(steps) == len((whole / "metrics.jsonl").read_text().splitlines())

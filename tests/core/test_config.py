@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from swiftrl.core.config import flag_values, help_page, parse, setting
+from swiftrl.core.config import setting
 from swiftrl.core.errors import ConfigError
+from swiftrl.core.parse import flag_values, help_page, parse
 
 
 @dataclass(frozen=True)

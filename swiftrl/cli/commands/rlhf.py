@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from swiftrl.cli.command import Command
 from swiftrl.cli.training import load_plugins, run_training, training_groups
-from swiftrl.core.config import Settings, flag_values, options_of, setting
+from swiftrl.core.config import Settings, options_of, setting
 from swiftrl.core.errors import ConfigError
+from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import did_you_mean
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 

@@ -1,0 +1,124 @@
+"""`swiftrl infer`: chat in the terminal, or replies to a data set."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from swiftrl.cli.command import Command
+from swiftrl.cli.swift_flags import why_refused
+from swiftrl.core import log
+from swiftrl.core.config import Settings, setting
+from swiftrl.core.errors import ConfigError
+from swiftrl.data.config import DataConfig
+from swiftrl.engine.config import GenerationConfig
+from swiftrl.models.config import ModelConfig
+from swiftrl.templates.config import TemplateConfig
+
+if TYPE_CHECKING:
+    from swiftrl.engine.batch import Question
+
+__all__ = ["COMMAND", "InferConfig"]
+
+
+@dataclass(frozen=True)
+class InferConfig:
+    """Where replies go."""
+
+    result_path: str | None = setting(
+        None,
+        "With --dataset or --val_dataset: the jsonl file for replies. Unset: replies.jsonl here.",
+    )
+    num_return_sequences: int = setting(1, "Replies to each row.")
+    prompt: str | None = setting(None, "Answer this one message and exit.")
+
+
+def run(settings: Settings) -> int:
+    """Chat, answer one message, or answer a data set."""
+    from swiftrl.cli.loading import find_model, load, load_template
+    from swiftrl.engine.config import sampling_params
+    from swiftrl.engine.transformers import TransformersEngine
+
+    config, generation = settings[ModelConfig], settings[GenerationConfig]
+    if settings[InferConfig].num_return_sequences < 1:
+        raise ConfigError("--num_return_sequences: expected at least 1.")
+    template = load_template(settings, find_model(config))
+    loaded = load(config)
+    sampling = sampling_params(generation, loaded.model.generation_config)
+    engine = TransformersEngine(
+        loaded.model,
+        loaded.tokenizer,
+        stop_token_ids=template.stop_token_ids,
+        max_batch_size=generation.max_batch_size,
+    )
+    data = settings[DataConfig]
+    if data.dataset or data.val_dataset:
+        return _answer_rows(settings, engine, template, sampling)
+    return _chat(settings[InferConfig].prompt, engine, template, sampling)
+
+
+def _chat(prompt: str | None, engine: Any, template: Any, sampling: Any) -> int:
+    from swiftrl.engine.chat import Chat
+
+    chat = Chat(engine, template, sampling)
+    if prompt is not None:
+        chat.ask(prompt)
+    elif sys.stdin.isatty():
+        import readline  # noqa: F401 - gives input() history and line editing
+
+        chat.run()
+    else:
+        # Piped lines are questions; the prompt sign would only litter the output.
+        chat = Chat(engine, template, sampling, read=lambda sign: input())
+        chat.run()
+    return 0
+
+
+def _answer_rows(settings: Settings, engine: Any, template: Any, sampling: Any) -> int:
+    from swiftrl.engine.batch import answer_all
+
+    path = Path(settings[InferConfig].result_path or "replies.jsonl")
+    report = answer_all(
+        engine,
+        template,
+        _questions(settings),
+        sampling,
+        path,
+        n=settings[InferConfig].num_return_sequences,
+    )
+    rate = report.tokens / max(report.seconds, 1e-9)
+    log.info(
+        f"{path}: {report.answered} rows answered, {report.failed} not; {report.tokens} tokens, "
+        f"{rate:.0f} a second"
+    )
+    return 0 if report.answered or not report.failed else 2
+
+
+def _questions(settings: Settings) -> Iterator[Question]:
+    """Yield the rows as prompts; a reply that the data holds becomes the column "labels"."""
+    from swiftrl.data.dataset import load_rows
+    from swiftrl.engine.batch import Question
+
+    data = settings[DataConfig]
+    names = [*data.dataset, *data.val_dataset]
+    rows, rejects = load_rows(
+        data, names, "prompt", seed=settings[GenerationConfig].seed or 0,
+        use_hf=settings[ModelConfig].use_hf,
+    )  # fmt: skip
+    if rejects:
+        log.warn(f"{len(rejects)} bad rows left out; the first: {rejects[0].reason}")
+    for row in rows:
+        yield Question(row.conversation, row.extra, str(row.origin))  # type: ignore[union-attr]
+
+
+COMMAND = Command(
+    summary="Chat in the terminal, or answer the rows of a data set.",
+    description="Chat with a model in the terminal; with --prompt answer one message; with "
+    "--dataset or --val_dataset write a reply to every row into --result_path.",
+    groups=lambda argv: [ModelConfig, GenerationConfig, TemplateConfig, DataConfig, InferConfig],
+    run=run,
+    refuse=lambda flag, argv: why_refused(flag),
+)
