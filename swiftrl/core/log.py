@@ -42,10 +42,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
         return
     drawn = Table(title=title, title_justify="left")
     for column in columns:
-        drawn.add_column(column)
+        drawn.add_column(column, overflow="fold")
     for row in rows:
         drawn.add_row(*[Text(cell) for cell in row])
-    width = None if sys.stdout.isatty() else 120
+    # In pipes and files every row stays one line.
+    width = None if sys.stdout.isatty() else 10_000
     Console(width=width, file=sys.stdout).print(drawn)
 
 

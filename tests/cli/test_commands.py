@@ -1,0 +1,116 @@
+"""The commands that do not train: template, data, infer, env."""
+
+import io
+import json
+
+import pytest
+
+from swiftrl.cli.main import main
+
+MODEL = ["--model", "builtin:tiny-instruct"]
+
+
+def pair(prompt: str, chosen: str, rejected: str) -> str:
+    return json.dumps(
+        {
+            "messages": [
+                {"role": "user", "content": prompt},
+                {"role": "assistant", "content": chosen},
+            ],
+            "rejected_response": rejected,
+        }
+    )
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(pair("1 + 1?", "2", "3") + "\n" + pair("2 + 2?", "4", "5") + "\n")
+    return file
+
+
+def test_template_marks_what_trains(pairs, capsys):
+    assert main(["template", *MODEL, "--data", str(pairs)]) == 0
+    out = capsys.readouterr().out
+    assert "pairs.jsonl:1 chosen" in out
+    assert "«2<|im_end|>»" in out
+    assert "«3<|im_end|>»" in out
+    assert "terminators" in out
+
+
+def test_template_as_json(pairs, capsys):
+    assert main(["template", *MODEL, "--data", str(pairs), "--rows", "1", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    chosen = row["sequences"][0]
+    trained = [token["text"] for token in chosen["tokens"] if token["weight"]]
+    assert "".join(trained) == "2<|im_end|>"
+    assert chosen["trained"] == len(trained)
+
+
+def test_template_alone_says_what_the_model_wants(capsys):
+    assert main(["template", *MODEL, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "<|im_end|>" in found["stop_tokens"]
+
+
+def test_data_check_of_good_rows(pairs, capsys):
+    assert main(["data", "check", str(pairs), *MODEL, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"]
+    assert report["files"][0]["rows"] == 2
+    assert report["files"][0]["kinds"] == {"preference": 2}
+    assert report["files"][0]["trained_tokens"] == 8
+
+
+def test_data_check_names_bad_rows(pairs, capsys):
+    with open(pairs, "a", encoding="utf-8") as file:
+        file.write('{"messages": "x"}\n{broken\n')
+    assert main(["data", "check", str(pairs)]) == 2
+    out = capsys.readouterr().out
+    assert "pairs.jsonl:3" in out
+    assert "pairs.jsonl:4" in out
+
+
+@pytest.mark.parametrize("words", [["data"], ["data", "check"], ["data", "look", "x.jsonl"]])
+def test_data_says_what_it_expects(words, capsys):
+    assert main(words) == 2
+    assert "swiftrl data check FILE" in capsys.readouterr().err
+
+
+def test_infer_answers_one_message(capsys):
+    assert (
+        main(["infer", *MODEL, "--use_cpu", "true", "--prompt", "Name the capital of Germany."])
+        == 0
+    )
+    assert capsys.readouterr().out.strip()
+
+
+def test_infer_talks_over_a_pipe(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("What is 2 + 3?\n/nope\n/exit\n"))
+    assert main(["infer", *MODEL, "--max_new_tokens", "8"]) == 0
+    assert "/nope: no such command" in capsys.readouterr().out
+
+
+def test_infer_answers_a_data_set(tmp_path, capsys):
+    result = tmp_path / "replies.jsonl"
+    words = ["--val_dataset", "builtin:prompts:heldout#4", "--result_path", str(result)]
+    assert main(["infer", *MODEL, *words, "--num_return_sequences", "2", "--temperature", "1"]) == 0
+    lines = [json.loads(line) for line in result.read_text().splitlines()]
+    assert len(lines) == 4
+    assert all(len(line["responses"]) == 2 and line["answer"] for line in lines)
+
+
+def test_infer_refuses_what_cannot_be_meant(capsys):
+    assert main(["infer", *MODEL, "--prompt", "x", "--temperature", "-1"]) == 2
+    assert "temperature -1.0: expected >= 0" in capsys.readouterr().err
+    assert main(["infer"]) == 2
+    assert "--model is missing" in capsys.readouterr().err
+
+
+def test_env_reports_versions_and_hardware(capsys):
+    assert main(["env", "--json"]) == 0
+    report = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    for name in ("torch", "transformers", "peft", "backend", "built-in models"):
+        assert report[name]["ok"]
+    assert "builtin:tiny-instruct" in report["built-in models"]["found"]
+    assert main(["env"]) == 0
