@@ -49,6 +49,7 @@ class Probe:
         takes_calls: tool calls and their results reach the text.
         thought_markers: text around thoughts given as `reasoning_content`, or None.
         keeps_thoughts: earlier turns keep their thoughts.
+        prompts_only: the template writes no final reply.
     """
 
     forms: Forms
@@ -61,6 +62,7 @@ class Probe:
     takes_calls: bool
     thought_markers: tuple[str, str] | None
     keeps_thoughts: bool
+    prompts_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
         takes_calls=takes_calls,
         thought_markers=markers,
         keeps_thoughts=keeps,
+        prompts_only=trial.renderer.prompts_only,
     )
 
 
@@ -154,6 +157,10 @@ def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
             text = trial.render(forms, Message("user", _ASK), Message("assistant", _ANSWER))
             if _ASK in text and _ANSWER in text:
                 return trial, forms
+    trial = _Trial(replace(renderer, prompts_only=True))
+    turns = (Message("user", _ASK), Message("assistant", _ANSWER), Message("user", _ASK2))
+    if all(word in trial.render(Forms(), *turns) for word in (_ASK, _ANSWER, _ASK2)):
+        return trial, Forms()
     plain = [{"role": "user", "content": _ASK}, {"role": "assistant", "content": _ANSWER}]
     try:
         renderer.render(plain)

@@ -27,11 +27,14 @@ class ChatRenderer:
         sources: Jinja text by name; "default", and "tool_use" where tools have their own.
         variables: what every rendering receives: the special tokens and the user's switches.
         name: how messages call the template.
+        prompts_only: the template writes prompts but no final reply (it refuses one, or leaves it
+            out); a final reply is then its prompt and its content.
     """
 
     sources: Mapping[str, str]
     variables: Mapping[str, Any]
     name: str = "the model's chat template"
+    prompts_only: bool = False
 
     def source(self, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """Return the Jinja text that serves a conversation with these tools."""
@@ -68,6 +71,9 @@ class ChatRenderer:
         from jinja2 import TemplateError as JinjaError
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        if self.prompts_only and messages[-1]["role"] == "assistant" and len(messages) > 1:
+            prompt = self.render(messages[:-1], tools, add_generation_prompt=True, **variables)
+            return prompt + _content(messages[-1])
         try:
             texts, _ = render_jinja_template(
                 conversations=[_with_reasoning_names(messages)],
@@ -84,6 +90,13 @@ class ChatRenderer:
                 f"{self.name} fails on this conversation: {type(error).__name__}: {error}"
             ) from error
         return texts[0]
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    if message.get("tool_calls"):
+        raise TemplateError("the chat template writes prompts only and knows no tool calls.")
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def _with_reasoning_names(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

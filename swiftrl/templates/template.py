@@ -46,10 +46,12 @@ class Template:
     """
 
     def __init__(self, tokenizer: Any, renderer: ChatRenderer, options: TemplateOptions) -> None:
-        self.tokenizer, self.renderer, self.options = tokenizer, renderer, options
+        self.tokenizer, self.options = tokenizer, options
         eos = tokenizer.eos_token
         self._stop_texts = tuple(filter(None, (eos, *options.stop_tokens)))
         self.probe: Probe = probe_template(renderer, self._stop_texts)
+        renderer = dataclasses.replace(renderer, prompts_only=self.probe.prompts_only)
+        self.renderer = renderer
         self.stop_token_ids = self._find_stop_ids()
         self._rules = Rules(renderer, self.probe, self._make_guard(), self._stop_texts)
         self._encode_pieces = PieceEncoder(tokenizer)

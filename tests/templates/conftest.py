@@ -147,6 +147,16 @@ SEPARATOR = """
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
 
+# Written for inference: a reply is shown once a user answers it.
+PROMPTS_ONLY = """
+{%- for message in messages -%}
+{%- if message.role == 'user' -%}{{- 'User: ' + message.content + '\\n' -}}
+{%- elif loop.last -%}{{- raise_exception('the last message must be of the user') -}}
+{%- else -%}{{- 'Bot: ' + message.content + '\\n' -}}{%- endif -%}
+{%- endfor -%}
+{{- 'Bot:' -}}
+"""
+
 TEMPLATES = {
     "chatml": CHATML,
     "llama3": LLAMA3,
@@ -159,6 +169,7 @@ TEMPLATES = {
     "parts": PARTS,
     "no_system": NO_SYSTEM,
     "separator": SEPARATOR,
+    "prompts_only": PROMPTS_ONLY,
 }
 
 

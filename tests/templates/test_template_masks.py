@@ -65,6 +65,14 @@ def test_eos_is_appended_where_the_template_ends_open(load, trained):
     assert encoded.loss_weights[-1] == 1
 
 
+def test_template_that_writes_prompts_only(load, trained):
+    template = load("prompts_only")
+    encoded = template.encode(TWO, train="last_round")
+    assert trained(template, encoded) == ["I am a friend.<|im_end|>"]
+    prompt = template.encode_prompt(Conversation(TWO.messages[:3]))
+    assert encoded.token_ids[: encoded.first_trained].tolist() == prompt
+
+
 def test_no_eos_behind_a_user_turn(load):
     template = load("no_terminator")
     encoded = template.encode(chat("hello", "It is 2.", "who?"))
