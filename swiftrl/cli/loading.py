@@ -51,8 +51,13 @@ def find_model(config: ModelConfig) -> Resolved:
     )
 
 
-def load(config: ModelConfig) -> LoadedModel:
-    """Load the model of these settings with its adapters, ready to generate.
+def load(config: ModelConfig, *, as_stored: bool = False) -> LoadedModel:
+    """Load the model of these settings with its adapters.
+
+    Args:
+        config: the model settings.
+        as_stored: without --torch_dtype keep the type of the files, instead of the one that the
+            hardware computes in best.
 
     Raises:
         SwiftRLError: what is wrong with the folder, the adapters or the hardware.
@@ -63,7 +68,8 @@ def load(config: ModelConfig) -> LoadedModel:
     from swiftrl.models.lora import load_adapters
 
     backend = detect("cpu" if config.use_cpu else None)
-    loaded = load_model(resolved, config, backend)
+    dtype = resolved.stored_dtype if as_stored and config.torch_dtype is None else None
+    loaded = load_model(resolved, config, backend, dtype=dtype)
     if not config.adapters:
         return loaded
     model = load_adapters(loaded.model, config.adapters)

@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
     from swiftrl.models.lora import merge
     from swiftrl.models.save import save_model
 
-    loaded = load(config)
+    loaded = load(config, as_stored=True)
     merged = merge(cast("PeftModel", loaded.model))
     save_model(
         target,
