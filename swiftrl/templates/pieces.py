@@ -46,9 +46,10 @@ class PieceEncoder:
             return []
         if not self._anchored:
             # The replies of a pair, and the rounds of a conversation, share their first piece.
-            if self._first[0] != pieces[0]:
-                self._first = (pieces[0], self._encode(pieces[:1])[0])
-            return [self._first[1], *(self._encode(pieces[1:]) if pieces[1:] else ())]
+            first = self._first
+            if first[0] != pieces[0]:
+                first = self._first = (pieces[0], self._encode(pieces[:1])[0])
+            return [first[1], *(self._encode(pieces[1:]) if pieces[1:] else ())]
         encoded, before = [], ""
         for piece in pieces:
             encoded.append(self._behind(before, piece) if before else self._encode([piece])[0])

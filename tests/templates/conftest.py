@@ -73,6 +73,9 @@ THINKING = """
 {%- endif -%}
 """
 
+# Thoughts are shown in the last turn only, not even in the calls that lead to it.
+LAST_THOUGHTS = THINKING.replace("loop.index0 > ns.last", "loop.last")
+
 # The prompt opens thoughts that no rendered turn ever shows.
 OPENS_THOUGHTS = """
 {%- for message in messages -%}
@@ -161,6 +164,7 @@ TEMPLATES = {
     "chatml": CHATML,
     "llama3": LLAMA3,
     "thinking": THINKING,
+    "last_thoughts": LAST_THOUGHTS,
     "opens_thoughts": OPENS_THOUGHTS,
     "no_terminator": NO_TERMINATOR,
     "trailing_space": TRAILING_SPACE,

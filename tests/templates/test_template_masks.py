@@ -207,6 +207,24 @@ def test_rounds_of_a_prompt_that_opens_thoughts(load, trained):
     ]
 
 
+def test_call_that_lost_its_thoughts_gets_a_sequence_of_its_own(load, trained):
+    template = load("last_thoughts")
+    call = ToolCall("look", {"word": "rain"})
+    conversation = Conversation(
+        (
+            Message("user", "hello"),
+            Message("assistant", "", reasoning_content="look first", tool_calls=(call,)),
+            Message("tool", "It rains."),
+            Message("assistant", "I am.", reasoning_content="a friend"),
+        )
+    )
+    first, second = template.encode_rounds(conversation)
+    called = '<tool_call>look{"word": "rain"}</tool_call><|im_end|>'
+    assert trained(template, first) == [f"<think>\nlook first\n</think>\n\n{called}"]
+    assert trained(template, second) == ["<think>\na friend\n</think>\n\nI am.<|im_end|>"]
+    assert template.encode(conversation, train="last_round").skipped_turns == 1
+
+
 def test_enable_thinking_reaches_prompt_and_reply(load, trained):
     template = load("thinking", enable_thinking=False)
     encoded = template.encode(chat("hello", "It is 2."))

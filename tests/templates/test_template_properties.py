@@ -128,6 +128,19 @@ def test_each_turn_extends_the_last(load, name, conversation):
             assert whole.startswith(template.decode(template.encode_prompt(history)))
 
 
+@pytest.mark.parametrize("name", ["chatml", "llama3", "thinking", "trailing_space", "parts"])
+@given(conversation=conversations())
+@settings(max_examples=25, deadline=None)
+def test_tokens_of_each_turn_extend_the_last(load, name, conversation):
+    template = load(name)
+    whole = template.encode(conversation)
+    for end in range(2, len(conversation.messages)):
+        if conversation.messages[end - 1].role == "assistant":
+            part = template.encode(Conversation(conversation.messages[:end]))
+            assert part.token_ids.tolist() == whole.token_ids[: len(part)].tolist()
+            assert part.loss_weights.tolist() == whole.loss_weights[: len(part)].tolist()
+
+
 @pytest.mark.parametrize("name", KINDS)
 @given(conversation=conversations())
 @settings(max_examples=25, deadline=None)
