@@ -80,7 +80,6 @@ class Feed:
         micro_batch_size: most rows of a forward pass.
         rank: of this process.
         world_size: processes.
-        pin: keep batches in page-locked memory.
     """
 
     def __init__(
@@ -92,11 +91,10 @@ class Feed:
         micro_batch_size: int,
         rank: int = 0,
         world_size: int = 1,
-        pin: bool = False,
     ) -> None:
         self.data, self.seed, self.shuffle = data, seed, shuffle
         self.micro_batch_size = micro_batch_size
-        self.rank, self.world_size, self.pin = rank, world_size, pin
+        self.rank, self.world_size = rank, world_size
         self.num_rows = len(data) if hasattr(data, "__getitem__") else None  # type: ignore[arg-type]
         if self.num_rows == 0:
             raise DataError("there are no rows to train on.")
@@ -124,10 +122,7 @@ class Feed:
         batches = []
         for first in range(mine.start, mine.stop, self.micro_batch_size):
             positions = range(first, min(first + self.micro_batch_size, mine.stop))
-            micro = collate([pick(position) for position in positions], first)
-            if self.pin:
-                micro = MicroBatch(micro.batch.pin_memory(), micro.position, micro.origins)
-            batches.append(micro)
+            batches.append(collate([pick(position) for position in positions], first))
         return batches
 
     def _picker(self, bounds: tuple[int, int]) -> Callable[[int], Any]:

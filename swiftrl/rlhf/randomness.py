@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 __all__ = ["random_state", "restore_random_state"]
 
@@ -18,31 +17,31 @@ def random_state(device: torch.device) -> dict[str, Any]:
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {
-        "python": [version, list(words), gauss],
-        "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, cached],
-        "torch": _text(torch.get_rng_state()),
+        "python": [version, _text(np.array(words, dtype=np.uint32)), gauss],
+        "numpy": [kind, _text(np.asarray(keys)), position, has_gauss, cached],
+        "torch": _text(torch.get_rng_state().numpy()),
     }
     module = torch.get_device_module(device)
     if hasattr(module, "get_rng_state"):
-        state["device"] = _text(module.get_rng_state())
+        state["device"] = _text(module.get_rng_state().cpu().numpy())
     return state
 
 
 def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
     """Take back what `random_state` gave."""
     version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
+    random.setstate((version, tuple(_array(words, np.uint32).tolist()), gauss))
     kind, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(_tensor(state["torch"]))
+    np.random.set_state((kind, _array(keys, np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(torch.from_numpy(_array(state["torch"], np.uint8)))
     module = torch.get_device_module(device)
     if "device" in state and hasattr(module, "set_rng_state"):
-        module.set_rng_state(_tensor(state["device"]))
+        module.set_rng_state(torch.from_numpy(_array(state["device"], np.uint8)))
 
 
-def _text(state: Tensor) -> str:
-    return base64.b64encode(state.cpu().numpy().tobytes()).decode()
+def _text(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode()
 
 
-def _tensor(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+def _array(text: str, kind: type[np.generic]) -> np.ndarray:
+    return np.frombuffer(bytearray(base64.b64decode(text)), dtype=kind)

@@ -56,7 +56,6 @@ HARMLESS = frozenset(
         "hub_token",
         "use_hf",
         "external_plugins",
-        "config",
     ]
 )
 """Settings that may change when a run is resumed; any other would make it another run."""

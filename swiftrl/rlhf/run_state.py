@@ -129,18 +129,12 @@ def make_plan(
     Raises:
         ConfigError: sizes below 1, or a stream without an end.
     """
-    for name in (
-        "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps",
-        "logging_steps", "save_steps", "eval_steps", "save_total_limit", "early_stop_interval",
-        "num_train_epochs",
-    ):  # fmt: skip
-        value = getattr(config, name)
-        if value is not None and value <= 0:
-            raise ConfigError(f"--{name}: found {value}; expected more than 0.")
+    evaluates = evaluates and config.eval_strategy != "no"
+    _check(config, evaluates=evaluates)
     per_pass = config.per_device_train_batch_size * world_size
-    accumulation = config.gradient_accumulation_steps or max(DEFAULT_GLOBAL_BATCH // per_pass, 1)
+    accumulation = config.gradient_accumulation_steps or math.ceil(DEFAULT_GLOBAL_BATCH / per_pass)
     global_batch = per_pass * accumulation
-    if config.max_steps is not None:
+    if config.max_steps is not None and config.max_steps != -1:
         total_rows = max(config.max_steps - done_steps, 0) * global_batch + done_rows
     elif num_rows is None:
         raise ConfigError(
@@ -163,3 +157,20 @@ def make_plan(
         else None,
         save_every=strategies.get(config.save_strategy, config.save_steps),
     )
+
+
+def _check(config: TrainConfig, *, evaluates: bool) -> None:
+    for name in (
+        "per_device_train_batch_size", "gradient_accumulation_steps", "max_steps",
+        "logging_steps", "save_steps", "eval_steps", "save_total_limit", "early_stop_interval",
+        "num_train_epochs",
+    ):  # fmt: skip
+        value = getattr(config, name)
+        if value is not None and value <= 0 and (name, value) != ("max_steps", -1):
+            raise ConfigError(f"--{name}: found {value}; expected more than 0.")
+    for name in ("load_best_model_at_end", "early_stop_interval"):
+        if getattr(config, name) and not evaluates:
+            raise ConfigError(
+                f"--{name} needs held-out rows to compare by: give --val_dataset or "
+                "--split_dataset_ratio, and an --eval_strategy other than no."
+            )

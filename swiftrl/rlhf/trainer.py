@@ -110,7 +110,6 @@ class Trainer:
             micro_batch_size=config.per_device_train_batch_size,
             rank=processes.rank,
             world_size=processes.world_size,
-            pin=backend.device_type != "cpu",
         )
         self.saver = Saver(
             self.training,

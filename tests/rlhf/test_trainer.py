@@ -282,16 +282,27 @@ def wait_for_step(folder, process, limit_s=60):
         time.sleep(0.05)
 
 
-def test_a_process_that_fails_does_not_hang_the_others(tmp_path):
+@pytest.mark.parametrize("way", ["exit", pytest.param("stall", marks=pytest.mark.slow)])
+def test_a_process_that_fails_does_not_hang_the_others(tmp_path, way):
     setup = setup_of(tmp_path / "run", num_train_epochs=50)
-    setup.fail_rank, setup.timeout_s = 1, 20.0
+    setup.fail_rank, setup.fail_way, setup.timeout_s = 1, way, 8.0
     began = time.monotonic()
     done = subprocess.run(
         program([setup], processes=2),
-        env=environment(), capture_output=True, text=True, timeout=120, check=False,
+        env=environment(), capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode != 0
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 150, "a stalled exchange waits for minutes by default"
+    if way == "stall":
+        assert "the exchange with the other processes of this run failed" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["load_best_model_at_end", "early_stop_interval"])
+def test_what_needs_held_out_rows_says_so(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"--{name} needs held-out rows"):
+        make_trainer(setup_of(tmp_path / "a", **{name: 1}))
+    with pytest.raises(ConfigError, match=f"--{name} needs held-out rows"):
+        make_trainer(setup_of(tmp_path / "b", num_held_out=2, eval_strategy="no", **{name: 1}))
 
 
 def test_one_line_is_one_json_object_with_the_fields_promised(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from swiftrl.rlhf import report
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.plots import draw_curves
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.run_folder import RunFolder, prepare_run_folder
 from swiftrl.rlhf.trainer import Trainer, TrainResult
@@ -118,6 +120,7 @@ class Setup:
     checkpointing: bool = False
     timeout_s: float = 60.0
     fail_rank: int | None = None
+    fail_way: str = "exit"
     plots: bool = False
 
 
@@ -131,8 +134,7 @@ def lines_of(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = None) -> Trainer:
-    if not setup.plots:
-        report.draw_curves = lambda lines, folder: []
+    report.draw_curves = draw_curves if setup.plots else lambda lines, folder: []
     backend = BACKENDS.get("cpu")
     processes = Processes.start(backend, timeout_s=setup.timeout_s)
     train = {"learning_rate": 1e-2, "add_version": False, "eval_on_start": False} | setup.train
@@ -199,15 +201,15 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
 
 
-def main() -> None:
+def run_all(setups: list[Setup]) -> None:
     """Run every setup given; a line each says after how many steps and by what signal it ended."""
     torch.set_num_threads(1)
-    for values in json.loads(sys.argv[1]):
-        setup = Setup(**values)
+    for setup in setups:
         try:
             trainer = make_trainer(setup)
             if setup.fail_rank == trainer.processes.rank:
-                trainer.stepper.passes.train = lambda *_: os._exit(3)
+                fail = {"exit": lambda *_: os._exit(3), "stall": lambda *_: time.sleep(600)}
+                trainer.stepper.passes.train = fail[setup.fail_way]
             result = trainer.train()
             save_weights(setup, trainer)
         except SwiftRLError as error:
@@ -219,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_all([Setup(**values) for values in json.loads(sys.argv[1])])
