@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.data.draft import shown
+from swiftrl.data.draft import as_list, shown
 from swiftrl.data.rows import BadRow
 
 __all__ = ["fill_objects"]
@@ -36,7 +36,9 @@ def fill_objects(turns: list[Any], objects: Any) -> list[Any]:
             objects = None
     if not isinstance(objects, Mapping):
         raise BadRow(f'"objects" is {shown(objects)}; expected {{"ref": [...], "bbox": [...]}}.')
-    entries = {tag: list(objects.get(name) or ()) for tag, name in _COLUMNS.items()}
+    entries = {
+        tag: as_list(objects.get(name) or [], f"objects.{name}") for tag, name in _COLUMNS.items()
+    }
     taken = dict.fromkeys(entries, 0)
 
     def replacement(match: re.Match[str]) -> str:
@@ -48,7 +50,7 @@ def fill_objects(turns: list[Any], objects: Any) -> list[Any]:
             )
         item = entries[tag][taken[tag]]
         taken[tag] += 1
-        return item if isinstance(item, str) else json.dumps(item)
+        return item if isinstance(item, str) else json.dumps(item, default=repr)
 
     filled = [_filled(turn, replacement) for turn in turns]
     for tag, count in taken.items():

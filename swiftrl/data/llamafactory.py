@@ -218,6 +218,13 @@ def _parse_entry(name: str, entry: Any, file: Path) -> Entry:
             f"{where} has the formatting {shown(formatting)}; expected {', '.join(_FORMATTINGS)}."
         )
     columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
+    for key in ("columns", "tags"):
+        value = entry.get(key) or {}
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise DataError(f"{where}: {key} is {shown(value)}; expected an object of names.")
+    for key in ("file_name", "hf_hub_url", "ms_hub_url", "subset"):
+        if not isinstance(entry.get(key, ""), str | None):
+            raise DataError(f"{where}: {key} is {shown(entry[key])}; expected text.")
     unknown = sorted(set(columns) - set(_CANONICAL))
     if unknown:
         hint = did_you_mean(unknown[0], list(_CANONICAL))

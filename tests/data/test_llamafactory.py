@@ -42,6 +42,8 @@ INFO = {
     "nowhere": {"columns": {"prompt": "q"}},
     "missing": {"file_name": "missing.json"},
     "shape": {"file_name": "ranked.json", "formatting": "xml"},
+    "list": {"file_name": "ranked.json", "columns": ["q"]},
+    "number": {"file_name": 5},
     "column": {"file_name": "ranked.json", "columns": {"promt": "q"}},
 }
 ROWS = {
@@ -140,6 +142,8 @@ def test_a_row_without_the_promised_column(folder):
         ("nowhere", "has neither file_name nor hf_hub_url nor ms_hub_url"),
         ("missing", "names the file missing.json, which does not exist there"),
         ("shape", 'has the formatting "xml"; expected alpaca, sharegpt, openai'),
+        ("list", 'columns is ["q"]; expected an object of names.'),
+        ("number", "file_name is 5; expected text."),
         ("column", "maps the column 'promt', which is unknown. Did you mean 'prompt'?"),
     ],
 )
