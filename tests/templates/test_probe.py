@@ -59,6 +59,12 @@ def test_argument_form(load):
     assert load("escapes_arguments").probe.forms.arguments == "string"
 
 
+def test_arguments_are_a_string_where_a_dict_would_be_written_as_python(sources):
+    source = sources["escapes_arguments"].replace(" | tojson | e", " | string")
+    probe = probe_template(ChatRenderer({"default": source}, {}))
+    assert probe.forms.arguments == "string"
+
+
 def test_reasoning(load):
     thinking = load("thinking").probe
     assert thinking.forms.reasoning == "field"

@@ -238,11 +238,18 @@ def test_nothing_is_left_out_in_silence(tokenizer_with):
         template.encode_prompt(dataclasses.replace(ASK, tools=TOOLS))
 
 
-def test_content_that_a_template_parses_is_not_taken_for_left_out(tokenizer_with):
+@pytest.mark.parametrize("picky", [False, True])
+def test_content_that_a_template_parses_is_not_taken_for_left_out(tokenizer_with, picky):
     source = LEAVES_OUT.replace("{%- if message.role != 'tool' -%}", "{%- if true -%}").replace(
         "message.content +",
         "(message.content if message.role != 'tool' else message.content.split(':')[1] | upper) +",
     )
+    if picky:
+        check = "{%- if message.role == 'tool' and ':' not in message.content -%}"
+        source = source.replace(
+            "{%- if true -%}",
+            f"{check}{{{{- raise_exception('no colon') -}}}}{{%- endif -%}}{{%- if true -%}}",
+        )
     template = Template.load(tokenizer_with(source))
     answered = (*ANSWERED.messages, Message("tool", "sky:rain"), Message("assistant", "I am."))
     assert "RAIN" in template.decode(template.encode(Conversation(answered)).token_ids)
