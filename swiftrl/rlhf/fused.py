@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["fuse", "gated", "lora_linear", "rms_norm", "unfuse"]
+__all__ = ["fuse", "gated", "linear_forward", "lora_linear", "restore", "rms_norm", "unfuse"]
 
 
 def _autocast_off(device: torch.device) -> Any:
@@ -223,9 +223,10 @@ def gated(gate: Tensor, up: Tensor, activation: int = 0) -> Tensor:
     return cast(Tensor, _Gated.apply(gate, up, activation))
 
 
-def _linear_forward(module: nn.Linear, x: Tensor, *, products: torch.dtype) -> Tensor:
+def linear_forward(module: nn.Linear, x: Tensor, *, products: torch.dtype) -> Tensor:
+    """Run a linear layer; if it is frozen, with products in another type than the result's."""
     trained = module.weight.requires_grad or (module.bias is not None and module.bias.requires_grad)
-    if trained or products == _result_dtype(x):
+    if trained or products == _result_dtype(x) == module.weight.dtype:
         return F.linear(x, module.weight, module.bias)
     return cast(Tensor, _FrozenLinear.apply(x, module.weight, module.bias, products))
 
@@ -237,7 +238,7 @@ def _lora_forward(
     active = [name for name in module.active_adapters if name in module.lora_A]
     if not (args or kwargs) and not module.merged:
         if module.disable_adapters or not active:
-            return _linear_forward(base, x, products=products)
+            return linear_forward(base, x, products=products)
         (name, *more) = active
         plain = name not in module.lora_variant and not module.lora_bias[name]
         if not more and plain and not base.weight.requires_grad:
@@ -343,12 +344,14 @@ def fuse(model: nn.Module, products: torch.dtype) -> int:
     return changed
 
 
-def unfuse(model: nn.Module) -> None:
-    """Give every module its own forward back."""
+def restore(model: nn.Module, forwards: tuple[Callable[..., Tensor], ...]) -> None:
+    """Give modules their own forward back where one of `forwards` stands in for it."""
     for module in model.modules():
         replaced = module.__dict__.get("forward")
-        if isinstance(replaced, partial) and replaced.func in _FORWARDS:
+        if isinstance(replaced, partial) and replaced.func in forwards:
             del module.__dict__["forward"]
 
 
-_FORWARDS = (_lora_forward, _norm_forward, _mlp_forward)
+def unfuse(model: nn.Module) -> None:
+    """Undo `fuse`."""
+    restore(model, (_lora_forward, _norm_forward, _mlp_forward))

@@ -24,6 +24,7 @@ from swiftrl.rlhf.reference import (
 )
 from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
 from swiftrl.rlhf.tree_attention import AttentionKernel, register, sdpa_kernel
+from swiftrl.rlhf.widen import widen
 
 __all__ = ["Policy", "TokenLogprobs"]
 
@@ -120,13 +121,16 @@ class Policy:
             yield
 
     def _score(self, model: nn.Module, temperature: float) -> Scorer:
-        products = product_dtype(next(model.parameters()).device, self.compute_dtype)
+        compute = self.compute_dtype
+        products = product_dtype(next(model.parameters()).device, compute)
         if self._fused:
             fuse(causal_lm(model), products)
+            if products != compute and widen(causal_lm(model)):
+                compute = products
         return Scorer(
             model,
             layout=self.layout.layout,
-            compute_dtype=self.compute_dtype,
+            compute_dtype=compute,
             product_dtype=products,
             kernel=self._kernel,
             temperature=temperature,

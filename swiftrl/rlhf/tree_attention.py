@@ -9,8 +9,7 @@ Shapes: T packed tokens, H query heads, K key-value heads, D head width, q queri
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,12 +26,8 @@ NAME = "swiftrl_tree"
 SEGMENTS = "tree_segments"
 """Keyword under which `Segments` travels through a model's `forward`."""
 
-_QUERY_BLOCK = 1024
-"""Longest run of branch queries in one call: bounds the mask to [_QUERY_BLOCK, s]."""
-
-_JOINT_BRANCHES = 2
-"""Up to so many branches run in one call under a common mask; more would waste the products
-between branches."""
+_BLOCK = 1024
+"""Longest run of queries under one mask, which is then at most [_BLOCK, s]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +60,27 @@ class AttentionKernel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Queries that run in one call.
+class Piece:
+    """A run of tokens of one segment: where it starts in its sequence, and how long it is."""
 
-    Attributes:
-        start, stop: the queries' place in the row.
-        keys: (start, stop) pieces of the row that hold the keys, in order.
-        owners: for a joint call, the (start, stop) of each branch; else empty.
+    position: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Queries that run together: the piece they are, and the pieces they may look at, in order.
+
+    All of these lie in one sequence, so that who sees whom is a matter of positions alone.
     """
 
-    start: int
-    stop: int
-    keys: tuple[tuple[int, int], ...]
-    owners: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def num_keys(self) -> int:
-        """Keys of the call."""
-        return sum(stop - start for start, stop in self.keys)
+    query: int
+    keys: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """The trees of a packed row, with the masks its layers share.
+    """The trees of a packed row, with the plan and the masks its layers share.
 
     Attributes:
         shapes: where the trees lie.
@@ -96,69 +89,64 @@ class Segments:
 
     shapes: tuple[TreeShape, ...]
     kernel: AttentionKernel
+    _plans: dict[int | None, tuple[list[Piece], list[Call]]] = field(
+        default_factory=dict, repr=False
+    )
     _masks: dict[Any, Tensor | None] = field(default_factory=dict, repr=False)
 
-    def spans(self) -> Iterator[Span]:
-        """Yield the calls that make up the row's attention."""
-        for shape in self.shapes:
-            yield from _spans_of(shape)
+    def plan(self, window: int | None) -> tuple[list[Piece], list[Call]]:
+        """Return the pieces that make up the row, in order, and the calls over them."""
+        if window not in self._plans:
+            self._plans[window] = _plan(self.shapes, window)
+        return self._plans[window]
 
-    def mask(self, span: Span, window: int | None, device: torch.device) -> Tensor | None:
-        """Return the [q, s] mask of a call (True: visible), or None where plainly causal."""
-        key = (span, window, device)
+    def mask(self, call: Call, window: int | None, like: Tensor) -> Tensor | None:
+        """Return the mask [q, s] added to a call's scores, or None where it is plainly causal."""
+        pieces, _ = self.plan(window)
+        query, keys = pieces[call.query], tuple(pieces[index] for index in call.keys)
+        key = (query, keys, window, like.dtype, like.device)
         if key not in self._masks:
-            self._masks[key] = _mask(span, window, device)
+            self._masks[key] = _mask(query, keys, window, like)
         return self._masks[key]
 
 
-def _spans_of(shape: TreeShape) -> Iterator[Span]:
-    if len(shape.branches) <= 1:
-        yield Span(shape.start, shape.stop, ((shape.start, shape.stop),))
-        return
-    trunk = (shape.start, shape.start + shape.trunk)
-    if shape.trunk:
-        yield Span(*trunk, (trunk,))
-    ends = [trunk[1]]
-    for length in shape.branches:
-        ends.append(ends[-1] + length)
-    branches = [pair for pair in itertools.pairwise(ends) if pair[1] > pair[0]]
-    if len(branches) <= _JOINT_BRANCHES and shape.stop - trunk[1] <= _QUERY_BLOCK:
-        if branches:
-            keys = ((shape.start, shape.stop),)
-            yield Span(trunk[1], shape.stop, keys, tuple(branches))
-        return
-    for begin, end in branches:
-        for start in range(begin, end, _QUERY_BLOCK):
-            stop = min(start + _QUERY_BLOCK, end)
-            yield Span(start, stop, (trunk, (begin, stop)))
+def _plan(shapes: tuple[TreeShape, ...], window: int | None) -> tuple[list[Piece], list[Call]]:
+    pieces: list[Piece] = []
+    calls: list[Call] = []
+
+    def add(position: int, length: int, seen: tuple[int, ...]) -> tuple[int, ...]:
+        """Append a segment behind the pieces `seen`; return all that its last token sees."""
+        whole = not seen and (window is None or window >= length)
+        step = max(length, 1) if whole else _BLOCK
+        for start in range(0, length, step):
+            pieces.append(Piece(position + start, min(step, length - start)))
+            seen = (*seen, len(pieces) - 1)
+            first_visible = 0 if window is None else position + start - window + 1
+            near = [i for i in seen if pieces[i].position + pieces[i].length > first_visible]
+            calls.append(Call(len(pieces) - 1, tuple(near)))
+        return seen
+
+    for shape in shapes:
+        if len(shape.branches) <= 1:
+            add(0, shape.trunk + sum(shape.branches), ())
+            continue
+        trunk = add(0, shape.trunk, ())
+        for length in shape.branches:
+            add(shape.trunk, length, trunk)
+    return pieces, calls
 
 
-def _mask(span: Span, window: int | None, device: torch.device) -> Tensor | None:
-    queries, keys = span.stop - span.start, span.num_keys
-    if queries == keys and not span.owners and (window is None or window >= keys):
+def _mask(query: Piece, keys: tuple[Piece, ...], window: int | None, like: Tensor) -> Tensor | None:
+    if keys == (query,) and (window is None or window >= query.length):
         return None
-    if span.owners:
-        return _joint_mask(span, window, device)
-    last = torch.arange(keys - queries, keys, device=device)[:, None]
-    column = torch.arange(keys, device=device)[None, :]
-    visible = column <= last
-    return visible if window is None else visible & (column > last - window)
-
-
-def _joint_mask(span: Span, window: int | None, device: torch.device) -> Tensor:
-    first = span.keys[0][0]
-    trunk = span.start - first
-    visible = torch.zeros(span.stop - span.start, span.num_keys, dtype=torch.bool, device=device)
-    for start, stop in span.owners:
-        length = stop - start
-        own = Span(start, stop, ((first, span.start), (start, stop)))
-        mask = _mask(own, window, device)
-        if mask is None:
-            mask = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-        rows = slice(start - span.start, stop - span.start)
-        visible[rows, :trunk] = mask[:, :trunk]
-        visible[rows, start - first : stop - first] = mask[:, trunk:]
-    return visible
+    row = torch.arange(query.position, query.position + query.length, device=like.device)[:, None]
+    column = torch.cat(
+        [torch.arange(k.position, k.position + k.length, device=like.device) for k in keys]
+    )
+    hidden = column > row if window is None else (column > row) | (column <= row - window)
+    return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(
+        hidden, float("-inf")
+    )
 
 
 def sdpa_kernel(
@@ -167,18 +155,24 @@ def sdpa_kernel(
     """Tree attention by PyTorch's scaled dot product attention, call by call; runs anywhere."""
     plain = terms.soft_cap is None and terms.sinks is None
     attend = _attend if plain else _attend_explicitly
-    outputs: list[Tensor] = []
-    for span in segments.spans():
-        mask = segments.mask(span, terms.window, query.device)
-        queries = query[:, :, span.start : span.stop]
-        keys, values = _gather(key, span.keys), _gather(value, span.keys)
-        outputs.append(attend(queries, keys, values, mask, terms).transpose(1, 2))
+    pieces, calls = segments.plan(terms.window)
+    lengths = [piece.length for piece in pieces]
+    # Split rather than sliced: a slice's gradient is as large as the whole row.
+    queries, keys, values = (states.split(lengths, dim=2) for states in (query, key, value))
+    outputs = []
+    for call in calls:
+        mask = segments.mask(call, terms.window, query)
+        output = attend(
+            queries[call.query], _joined(keys, call.keys), _joined(values, call.keys), mask, terms
+        )
+        outputs.append(output.transpose(1, 2))
     return torch.cat(outputs, dim=1)
 
 
-def _gather(states: Tensor, pieces: tuple[tuple[int, int], ...]) -> Tensor:
-    parts = [states[:, :, start:stop] for start, stop in pieces if stop > start]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+def _joined(parts: tuple[Tensor, ...], chosen: tuple[int, ...]) -> Tensor:
+    if len(chosen) == 1:
+        return parts[chosen[0]]
+    return torch.cat([parts[index] for index in chosen], dim=2)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, terms: Terms) -> Tensor:
@@ -205,8 +199,8 @@ def _attend_explicitly(
     if terms.soft_cap is not None:
         scores = torch.tanh(scores / terms.soft_cap) * terms.soft_cap
     if mask is None:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    scores = scores.masked_fill(~mask, float("-inf"))
+        mask = scores.new_full(scores.shape[-2:], float("-inf")).triu_(1)
+    scores = scores + mask
     if terms.sinks is not None:
         sinks = terms.sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
         weights = torch.cat([scores, sinks], dim=-1).softmax(dim=-1)[..., :-1]

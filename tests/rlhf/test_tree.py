@@ -58,10 +58,12 @@ def test_architectures_without_trees_get_rows(name):
 def test_the_probe_notices_attention_that_is_merely_causal(monkeypatch):
     model = build("qwen2")
 
-    def one_span(shape):
-        yield tree_attention.Span(shape.start, shape.stop, ((shape.start, shape.stop),))
+    def merely_causal(shapes, window):
+        lengths = [shape.trunk + sum(shape.branches) for shape in shapes]
+        pieces = [tree_attention.Piece(0, length) for length in lengths]
+        return pieces, [tree_attention.Call(i, (i,)) for i in range(len(pieces))]
 
-    monkeypatch.setattr(tree_attention, "_spans_of", one_span)
+    monkeypatch.setattr(tree_attention, "_plan", merely_causal)
     choice = choose_layout(model)
     assert choice.layout == "rows"
     assert "other log-probabilities" in choice.reason
@@ -101,10 +103,9 @@ def test_branches_do_not_see_each_other():
 
 @pytest.mark.parametrize("window", [None, 2, 7])
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize(("block", "joint"), [(1024, 2), (3, 0), (3, 9), (1024, 9)])
-def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block, joint):
-    monkeypatch.setattr(tree_attention, "_QUERY_BLOCK", block)
-    monkeypatch.setattr(tree_attention, "_JOINT_BRANCHES", joint)
+@pytest.mark.parametrize("block", [1024, 3, 1])
+def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block):
+    monkeypatch.setattr(tree_attention, "_BLOCK", block)
     batch = mixed_batch()
     length = len(batch.token_ids)
     torch.manual_seed(0)
@@ -174,9 +175,13 @@ def test_unknown_layout():
         choose_layout(build("qwen2"), "square")
 
 
-def test_long_branches_are_cut_into_blocks():
-    shape = pack(forest(((10, 5000),) + ((10, 3000, 3000),))).shapes[1]
-    spans = list(tree_attention._spans_of(shape))
-    assert all(span.stop - span.start <= 1024 for span in spans[1:])
-    assert sum(span.stop - span.start for span in spans) == 6010
-
+def test_long_segments_are_cut_into_blocks_and_windows_drop_far_ones():
+    shapes = pack(forest(((10, 3000, 3000), (5000,)))).shapes
+    pieces, calls = tree_attention._plan(shapes, None)
+    assert sum(piece.length for piece in pieces) == 11010
+    masked = [call for call in calls if call.keys != (call.query,)]
+    assert len(masked) == 6
+    assert all(pieces[call.query].length <= 1024 for call in masked)
+    pieces, calls = tree_attention._plan(shapes, 100)
+    assert all(pieces[call.query].length <= 1024 for call in calls)
+    assert max(len(call.keys) for call in calls) == 2
