@@ -142,30 +142,26 @@ def interleaved(
             "all_exhausted" when every source has given each row once, shorter ones starting over.
     """
     check_probabilities(probabilities, len(sizes))
-    drawn = np.empty(0, dtype=np.int64)
+    enough = any if stopping == "first_exhausted" else all
     bounds = np.cumsum(probabilities)[:-1]
-    while True:
-        block = uniforms(_DRAWS, seed, start=len(drawn))
-        drawn = np.concatenate([drawn, np.searchsorted(bounds, block, side="right")])
-        ends = [_place_of(drawn == source, size) for source, size in enumerate(sizes)]
-        known = [end for end in ends if end is not None]
-        if stopping == "first_exhausted" and known and min(known) < len(drawn):
-            drawn = drawn[: min(known) + 1]
-            break
-        if stopping == "all_exhausted" and len(known) == len(sizes):
-            drawn = drawn[: max(known) + 1]
-            break
+    blocks: list[np.ndarray] = []
+    counts = np.zeros(len(sizes), dtype=np.int64)
+    while not enough(counts >= sizes):
+        block = uniforms(_DRAWS, seed, start=_DRAWS * len(blocks))
+        blocks.append(np.searchsorted(bounds, block, side="right"))
+        counts += np.bincount(blocks[-1], minlength=len(sizes))
+    drawn = np.concatenate(blocks)
+    ends = [
+        int(np.flatnonzero(drawn == source)[size - 1])
+        for source, size in enumerate(sizes)
+        if counts[source] >= size
+    ]
+    drawn = drawn[: (min(ends) if stopping == "first_exhausted" else max(ends)) + 1]
     row = np.empty_like(drawn)
     for source, size in enumerate(sizes):
         taken = drawn == source
         row[taken] = np.arange(int(taken.sum())) % size
     return np.stack([drawn, row], axis=1)
-
-
-def _place_of(hits: np.ndarray, count: int) -> int | None:
-    """Index of the `count`-th True, or None."""
-    places = np.flatnonzero(hits)
-    return int(places[count - 1]) if len(places) >= count else None
 
 
 def shuffled_stream(items: Iterable[T], buffer_size: int, seed: int) -> Iterator[T]:

@@ -1,5 +1,6 @@
 """Encoded rows: the cache, worker processes, rows set aside."""
 
+import errno
 import json
 import pickle
 from dataclasses import replace
@@ -12,6 +13,7 @@ from swiftrl.core.errors import DataError, MachineError
 from swiftrl.data.encode import EncodeJob, encode_sources
 from swiftrl.data.rows import RowError
 from swiftrl.data.sources import Source
+from swiftrl.data.store import StoreWriter
 
 
 def pair(number, **extra):
@@ -104,6 +106,19 @@ def test_a_run_killed_while_encoding_leaves_no_store(tmp_path, job):
     with pytest.raises(RowError, match=r"^a\.jsonl:2: not JSON"):
         encode_sources([source], job)
     assert list(job.cache_dir.rglob("store.json")) == []
+
+
+def test_a_full_disk_is_the_machines_fault_and_leaves_nothing(tmp_path, job, monkeypatch):
+    def full(self, name, array):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(StoreWriter, "_write", full)
+    source = write(tmp_path / "a.jsonl", [pair(1)])
+    with pytest.raises(MachineError, match="no space left"):
+        encode_sources([source], job)
+    assert [path for path in job.cache_dir.rglob("*") if path.is_file()] == [
+        next(job.cache_dir.rglob(".*.lock"))
+    ]
 
 
 def test_bad_rows_are_set_aside_and_remembered(tmp_path, job):
