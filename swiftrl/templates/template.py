@@ -132,12 +132,13 @@ class Template:
         prepared = self._prepared(conversation)
         messages = prepared.messages
         sequences: list[Encoded] = []
-        pending = [(len(messages), Run(self._rules, prepared).wanted("default"))]
-        if not pending[0][1]:
-            raise TemplateError(_NOTHING)
+        pending: list[tuple[int, list[int] | None]] = [(len(messages), None)]
         while pending:
             end, wanted = pending.pop()
             run = Run(self._rules, dataclasses.replace(prepared, messages=messages[:end]))
+            wanted = run.wanted("default") if wanted is None else wanted
+            if not wanted:
+                raise TemplateError(_NOTHING)
             encoded, skipped = self._attempt(run, wanted)
             if encoded is not None:
                 sequences.append(dataclasses.replace(encoded, skipped_turns=0))
@@ -281,7 +282,7 @@ class Template:
 
 def _shorter(
     messages: Sequence[Message], end: int, skipped: Sequence[int]
-) -> list[tuple[int, list[int]]]:
+) -> list[tuple[int, list[int] | None]]:
     """Return where to cut a conversation for the turns that its text up to `end` cannot train."""
     cuts: dict[int, list[int]] = {}
     for index in skipped:
