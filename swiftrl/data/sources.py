@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from swiftrl.data.llamafactory import INFO_NAME, Entry, entry_for_file, load_ent
 from swiftrl.data.rows import BadRow, Origin, RawRow, Record, RowError
 from swiftrl.data.spec import DatasetSpec, looks_like_file
 
-__all__ = ["DatasetSpec", "Origin", "RawRow", "Source", "iter_rows", "resolve"]
+__all__ = ["DatasetSpec", "Origin", "RawRow", "Source", "iter_rows", "preflight", "resolve"]
 
 _BLOCK = 1 << 22
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "eval", "test", "heldout")
@@ -129,6 +129,23 @@ def iter_rows(
     for source in sources:
         for record in source.records():
             yield source.decode(record)
+
+
+def preflight(
+    names: Sequence[str], *, use_hf: bool = False, dataset_info: str | None = None
+) -> None:
+    """Open every local file that `names` lead to and read its first record.
+
+    Cheap enough to run before a model is loaded or a run folder made. Hub ids are left alone.
+
+    Raises:
+        DataError: a name leads nowhere, or a file is empty, binary or of an unknown type.
+    """
+    for name in names:
+        sources, _ = resolve(DatasetSpec.parse(name), use_hf=use_hf, dataset_info=dataset_info)
+        for source in sources:
+            if source.path is not None:
+                next(source.records())
 
 
 def _builtin(name: str, split: str) -> Source:

@@ -9,7 +9,7 @@ import pytest
 
 from swiftrl.core.errors import DataError
 from swiftrl.data.rows import RowError
-from swiftrl.data.sources import DatasetSpec, Source, iter_rows
+from swiftrl.data.sources import DatasetSpec, Source, iter_rows, preflight
 
 ROWS = [{"query": "a", "response": "b"}, {"query": "c\nd", "response": "e"}]
 
@@ -169,3 +169,14 @@ def test_counting_agrees_with_reading(tmp_path):
     file = tmp_path / "a.jsonl"
     file.write_text("{}\n\n{}\nnot json\n")
     assert Source("a.jsonl", file).count() == 3
+
+
+def test_preflight_opens_files_and_leaves_hubs_alone(tmp_path):
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_text("{not looked at")
+    bad.write_bytes(b"\x00")
+    preflight([f"{good}#3", "hf::org/name", "builtin:preferences"])
+    with pytest.raises(DataError, match="the file is binary"):
+        preflight([str(good), str(bad)])
+    with pytest.raises(DataError, match="no such file or folder"):
+        preflight([str(tmp_path / "absent.jsonl")])
