@@ -19,6 +19,7 @@ from swiftrl.core.files import write_json
 from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import EncodedDataset, load_datasets
 from swiftrl.data.row_encoder import TemplateRowEncoder
+from swiftrl.data.sources import preflight
 from swiftrl.data.stream import StreamedDataset
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.models.load import LoadedModel, load_config, load_model
@@ -68,6 +69,11 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     processes = Processes.start(backend, timeout_s=settings[TrainConfig].ddp_timeout)
     backend.seed_all(settings[TrainConfig].seed)
     resolved = _on_main_first(processes, lambda: find_model(settings[ModelConfig]))
+    preflight(
+        [*settings[DataConfig].dataset, *settings[DataConfig].val_dataset],
+        use_hf=settings[ModelConfig].use_hf,
+        dataset_info=settings[DataConfig].dataset_info,
+    )
     settings = _resolve(settings, algorithm, backend, processes)
     folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
     run = _Run(settings, algorithm, backend, processes, folder)
@@ -149,10 +155,11 @@ def _data(
         train=config.loss_scale or run.algorithm.loss_scale,  # type: ignore[arg-type]
     )
     data, seed = run.settings[DataConfig], run.settings[TrainConfig].seed
+    folder = run.folder.path if run.processes.is_main else None
     use_hf = run.settings[ModelConfig].use_hf
     stream = None
     if data.streaming:
-        stream = StreamedDataset(data, encoder, seed, use_hf)
+        stream = StreamedDataset(data, encoder, seed, use_hf, rejects_folder=folder)
         if not data.val_dataset:
             return stream, None
         data = replace(data, dataset=data.val_dataset, val_dataset=[], interleave_prob=[])
@@ -161,7 +168,7 @@ def _data(
         encoder,
         seed=seed,
         use_hf=use_hf,
-        rejects_folder=run.folder.path if run.processes.is_main else None,
+        rejects_folder=folder,
     )
     return (stream, loaded.train) if stream is not None else (loaded.train, loaded.evaluation)
 
