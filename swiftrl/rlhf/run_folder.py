@@ -7,16 +7,21 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from swiftrl.core.errors import ConfigError, ModelError, SwiftRLError
 from swiftrl.core.files import disk_errors
 from swiftrl.rlhf.config import TrainConfig
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 if TYPE_CHECKING:
     from swiftrl.rlhf.distributed import Processes
 
-__all__ = ["RunFolder", "changed_settings", "prepare_run_folder"]
+__all__ = ["RunFolder", "changed_settings", "prepare_run_folder", "release_run_folder"]
 
 HARMLESS = frozenset(
     [
@@ -60,6 +65,10 @@ HARMLESS = frozenset(
 )
 """Settings that may change when a run is resumed; any other would make it another run."""
 
+LOCK = ".lock"
+_held: dict[Path, IO[bytes]] = {}
+"""Lock files of runs that this process writes."""
+
 _VERSION = re.compile(r"v(\d+)-\d{8}-\d{6}")
 
 
@@ -83,7 +92,8 @@ def prepare_run_folder(
 ) -> RunFolder:
     """Make or find the run's folder, before anything heavy is loaded; the same in every process.
 
-    A resumed run goes on in the folder of its checkpoint.
+    A resumed run goes on in the folder of its checkpoint. Until `release_run_folder`, or the end
+    of the process, no other process gets the same folder.
 
     Args:
         config: where to write, and what to resume from.
@@ -91,13 +101,15 @@ def prepare_run_folder(
         settings: all of this run's, to be compared with those of the checkpoint.
 
     Raises:
-        ConfigError: the folder is not empty or cannot be written, or the settings have changed.
+        ConfigError: the folder is not empty, cannot be written or is in use, or the settings have
+            changed.
         ModelError: there is no whole checkpoint where one was asked for.
     """
     outcome: RunFolder | SwiftRLError | None = None
     if processes is None or processes.is_main:
         try:
             outcome = _prepare(config, settings)
+            _lock(outcome.path)
         except SwiftRLError as error:
             outcome = error
     if processes is not None:
@@ -108,6 +120,37 @@ def prepare_run_folder(
     return outcome
 
 
+def release_run_folder(path: Path) -> None:
+    """Let other processes have the folder."""
+    file = _held.pop(path.absolute(), None)
+    if file is not None:
+        file.close()
+
+
+def _lock(folder: Path) -> None:
+    """Keep other processes out; the operating system lets go when this one ends, however it does.
+
+    Raises:
+        ConfigError: another process has it: two runs would destroy each other's checkpoints.
+    """
+    if fcntl is None or folder.absolute() in _held:
+        return
+    with disk_errors(folder):
+        file = (folder / LOCK).open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ConfigError(
+            f"{folder}: another process is training in this folder. Wait for it or stop it first "
+            "(a killed launcher can leave its workers running), or use another folder."
+        ) from None
+    except OSError:
+        file.close()  # some network file systems have no locks
+        return
+    _held[folder.absolute()] = file
+
+
 def _prepare(config: TrainConfig, settings: Mapping[str, Any] | None) -> RunFolder:
     if config.resume_from_checkpoint is not None:
         checkpoint = _find_checkpoint(Path(config.resume_from_checkpoint))
@@ -116,7 +159,7 @@ def _prepare(config: TrainConfig, settings: Mapping[str, Any] | None) -> RunFold
         _check_writable(checkpoint.parent)
         return RunFolder(checkpoint.parent, checkpoint)
     output = Path(config.output_dir)
-    if not config.add_version and output.is_dir() and any(output.iterdir()):
+    if not config.add_version and output.is_dir() and _contents(output):
         raise ConfigError(
             f"--output_dir {output}: the folder is not empty. Go on with what is there by "
             f"--resume_from_checkpoint {output}, choose another folder, or let every run make its "
@@ -182,6 +225,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return value
+
+
+def _contents(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != LOCK]
 
 
 def _check_writable(folder: Path) -> None:

@@ -21,7 +21,7 @@ from swiftrl.rlhf.model_files import is_adapter
 from swiftrl.rlhf.optim import LossScale, make_optimizer, trainable_parameters
 from swiftrl.rlhf.order import Feed, MicroBatch, Rows
 from swiftrl.rlhf.report import Report
-from swiftrl.rlhf.run_folder import RunFolder
+from swiftrl.rlhf.run_folder import RunFolder, release_run_folder
 from swiftrl.rlhf.run_state import RunState, make_plan
 from swiftrl.rlhf.saving import Saver, Training
 from swiftrl.rlhf.schedule import make_schedule
@@ -167,6 +167,7 @@ class Trainer:
             ) from error
         finally:
             self.report.close()
+            release_run_folder(self.saver.run_folder)
 
     def _train(self, signals: StopSignals) -> TrainResult:
         self.processes.copy_from_main(self.training.parameters.values())

@@ -1,15 +1,16 @@
 """A run killed with -9 at random moments and resumed equals an uninterrupted one, bit for bit."""
 
+import contextlib
 import multiprocessing
 import os
 import random
-import signal
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -53,27 +54,28 @@ def start(monkeypatch):
             run = server.Process(target=run_all, args=([setup],))
             run.start()
             return Run(run.pid, run.join, lambda: run.exitcode)
-        run = subprocess.Popen(
-            program([setup], processes=processes), env=environment(), start_new_session=True
-        )
-        return Run(-run.pid, lambda limit_s: run.wait(limit_s), run.poll)
+        launcher = subprocess.Popen(program([setup], processes=processes), env=environment())
+        return Run(launcher.pid, lambda limit_s: launcher.wait(limit_s), launcher.poll)
 
     return started
 
 
 @dataclass
 class Run:
-    """A started run: `target` of kill, a function that waits, one that returns the exit code."""
+    """A started run: its process, a function that waits, one that returns the exit code."""
 
-    target: int
+    pid: int
     wait: Callable[[float], object]
     poll: Callable[[], int | None]
 
     def kill(self):
-        if self.target > 0:
-            os.kill(self.target, signal.SIGKILL)
-        else:
-            os.killpg(-self.target, signal.SIGKILL)
+        # A launcher's workers stand in sessions of their own and would outlive it.
+        main = psutil.Process(self.pid)
+        family = [main, *main.children(recursive=True)]
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family[1:], timeout=30)
         self.wait(30)
 
 

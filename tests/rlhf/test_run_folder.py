@@ -1,5 +1,7 @@
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -8,7 +10,12 @@ from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.config import DataConfig
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
-from swiftrl.rlhf.run_folder import HARMLESS, changed_settings, prepare_run_folder
+from swiftrl.rlhf.run_folder import (
+    HARMLESS,
+    changed_settings,
+    prepare_run_folder,
+    release_run_folder,
+)
 from swiftrl.templates.config import TemplateConfig
 
 
@@ -29,7 +36,7 @@ def test_versions_are_counted_as_numbers(tmp_path):
 def test_without_versions_the_folder_must_be_empty(tmp_path):
     config = TrainConfig(output_dir=str(tmp_path), add_version=False)
     assert prepare_run_folder(config).path == tmp_path
-    assert not any(tmp_path.iterdir()), "the check for writing leaves nothing behind"
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ConfigError, match=f"not empty.*--resume_from_checkpoint {tmp_path}"):
         prepare_run_folder(config)
@@ -87,3 +94,22 @@ def test_settings_that_may_change_exist():
     groups = [ModelConfig, TunerConfig, DataConfig, TemplateConfig, TrainConfig, ReferenceConfig]
     assert set(options_of(groups)) | {"external_plugins"} >= HARMLESS
     assert not HARMLESS & {"model", "dataset", "lora_rank", "learning_rate", "seed", "data_seed"}
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    config = TrainConfig(output_dir=str(tmp_path), add_version=False)
+    code = (
+        "import sys, time; from swiftrl.rlhf.config import TrainConfig\n"
+        "from swiftrl.rlhf.run_folder import prepare_run_folder\n"
+        f"prepare_run_folder(TrainConfig(output_dir={str(tmp_path)!r}, add_version=False))\n"
+        "print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(ConfigError, match="another process is training in this folder"):
+                prepare_run_folder(config)
+        finally:
+            other.kill()
+    assert prepare_run_folder(config).path == tmp_path, "a killed process holds nothing"
+    release_run_folder(tmp_path)
