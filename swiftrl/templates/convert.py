@@ -59,7 +59,8 @@ def prepare(conversation: Conversation, forms: Forms) -> Conversation:
     """Return the conversation as the template can take it, message by message.
 
     A system message is merged into the first user turn where the template has none; thoughts that
-    open an assistant's content move to `reasoning_content` unless the template wants them inline.
+    open an assistant's content move to `reasoning_content` unless the template wants them inline;
+    calls and their results get ids where the template insists on them.
 
     Raises:
         TemplateError: no user turn can carry the system message's text.
@@ -67,6 +68,8 @@ def prepare(conversation: Conversation, forms: Forms) -> Conversation:
     messages = list(conversation.messages)
     if forms.system == "merged":
         messages = _merge_system(messages)
+    if forms.call_id_length is not None:
+        messages = _with_call_ids(messages)
     if forms.reasoning != "inline":
         messages = [normalise(message) for message in messages]
     return Conversation(tuple(messages), conversation.tools)
@@ -114,6 +117,26 @@ def _merge_system(messages: list[Message]) -> list[Message]:
     return [dataclasses.replace(user, content=content), *rest[1:]]
 
 
+def _with_call_ids(messages: list[Message]) -> list[Message]:
+    """Give an id to calls that have none, and to results the id of the call they follow."""
+    named, open_calls = [], []
+    for index, message in enumerate(messages):
+        if message.tool_calls:
+            calls = tuple(
+                dataclasses.replace(call, id=call.id or f"call{index:03d}{number:02d}")
+                for number, call in enumerate(message.tool_calls)
+            )
+            message = dataclasses.replace(message, tool_calls=calls)
+            open_calls = [call.id for call in calls]
+        elif message.role == "tool":
+            answered = message.tool_call_id
+            if answered is None and open_calls:
+                message = dataclasses.replace(message, tool_call_id=open_calls[0])
+            open_calls = [call for call in open_calls if call != message.tool_call_id]
+        named.append(message)
+    return named
+
+
 def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[str, Any]:
     role = message.role
     content = guard(_plain_content(message, index), role)
@@ -127,7 +150,7 @@ def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[s
     in_parts = role in forms.part_roles
     result["content"] = [{"type": "text", "text": content}] if in_parts else content
     if message.tool_calls:
-        result["tool_calls"] = _calls(message, index, forms, guard)
+        result["tool_calls"] = _calls(message, forms, guard)
     if message.name is not None:
         result["name"] = guard(message.name, role)
     if message.tool_call_id is not None:
@@ -147,22 +170,19 @@ def _plain_content(message: Message, index: int) -> str:
     return text_of(message)
 
 
-def _calls(message: Message, index: int, forms: Forms, guard: Guard) -> list[dict[str, Any]]:
+def _calls(message: Message, forms: Forms, guard: Guard) -> list[dict[str, Any]]:
     calls = []
-    for number, call in enumerate(message.tool_calls):
+    for call in message.tool_calls:
         arguments: Any = guarded(call.arguments, message.role, guard)
         if forms.arguments == "string" and isinstance(arguments, Mapping):
             arguments = json.dumps(arguments, ensure_ascii=False)
         elif forms.arguments == "dict" and isinstance(arguments, str):
             arguments = _parsed(arguments)
-        identity = call.id if call.id is not None else f"call{index:03d}{number:02d}"
-        calls.append(
-            {
-                "id": guard(_call_id(identity, forms), message.role),
-                "type": "function",
-                "function": {"name": guard(call.name, message.role), "arguments": arguments},
-            }
-        )
+        function = {"name": guard(call.name, message.role), "arguments": arguments}
+        made: dict[str, Any] = {"type": "function", "function": function}
+        if call.id is not None:
+            made = {"id": guard(_call_id(call.id, forms), message.role), **made}
+        calls.append(made)
     return calls
 
 

@@ -3,6 +3,8 @@
 import pytest
 
 from swiftrl.core.errors import TemplateError
+from swiftrl.core.messages import Conversation, Message, ToolCall
+from swiftrl.templates.convert import prepare, to_messages
 from swiftrl.templates.probe import probe_template
 from swiftrl.templates.render import ChatRenderer
 
@@ -79,17 +81,38 @@ def test_prompt_that_no_reply_starts_with(load):
     assert not load("opens_thoughts").probe.prompt_opens_reply
 
 
+NINE = """
+{%- for message in messages -%}
+{%- for call in message.tool_calls or [] -%}
+{%- if call.id is not defined or call.id | length != 9 -%}
+{{- raise_exception('ids have 9 characters') -}}
+{%- endif -%}
+{{- call.function.name + (call.function.arguments | tojson) + call.id -}}
+{%- endfor -%}
+{%- if message.role == 'tool' and message.tool_call_id | default('') | length != 9 -%}
+{{- raise_exception('ids have 9 characters') -}}
+{%- endif -%}
+{{- message.role + ': ' + message.content + (message.tool_call_id or '') + '</s>' -}}
+{%- endfor -%}"""
+
+
 def test_call_id_length():
-    source = """
-    {%- for message in messages -%}
-    {%- for call in message.tool_calls or [] -%}
-    {%- if call.id | length != 9 -%}{{- raise_exception('ids have 9 characters') -}}{%- endif -%}
-    {{- call.function.name + (call.function.arguments | tojson) -}}
-    {%- endfor -%}
-    {{- message.role + ': ' + message.content + '</s>' -}}
-    {%- endfor -%}"""
-    probe = probe_template(ChatRenderer({"default": source}, {}))
+    probe = probe_template(ChatRenderer({"default": NINE}, {}))
     assert probe.forms.call_id_length == 9
+
+
+@pytest.mark.parametrize("ids", [(None, None), ("call_abcdefghij-1", "call_abcdefghij-2")])
+def test_ids_are_fitted_and_filled_in(ids):
+    forms = probe_template(ChatRenderer({"default": NINE}, {})).forms
+    calls = tuple(ToolCall("look", {}, id=identity) for identity in ids)
+    results = [Message("tool", "rain", tool_call_id=identity) for identity in ids]
+    conversation = Conversation(
+        (Message("user", "hello"), Message("assistant", tool_calls=calls), *results)
+    )
+    _, called, *answers = to_messages(prepare(conversation, forms), forms)
+    made = [call["id"] for call in called["tool_calls"]]
+    assert [answer["tool_call_id"] for answer in answers] == made
+    assert len(set(made)) == 2 and all(len(identity) == 9 for identity in made)
 
 
 def test_template_without_content_is_refused():
