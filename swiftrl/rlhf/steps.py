@@ -92,7 +92,7 @@ class Passes:
         Returns:
             this process's share of the sums.
         """
-        self.policy.model.train()
+        self._switch(training=True)
         alone = self.processes.world_size == 1 and len(batches) == 1
         if self.algorithm.coupled and not alone:
             return self._coupled(batches, scale)
@@ -107,13 +107,18 @@ class Passes:
     @torch.no_grad()
     def evaluate(self, batches: Sequence[MicroBatch]) -> Sums:
         """Return this process's share of the sums, without gradients; nothing changes."""
-        self.policy.model.eval()
+        self._switch(training=False)
         if self.algorithm.coupled:
             step, _ = self._gathered([self._inputs(micro, training=False) for micro in batches])
             return self._counted_once(self.algorithm.loss(step))
         return _to_sums(
             [self.algorithm.loss(self._inputs(micro, training=False)) for micro in batches]
         )
+
+    def _switch(self, *, training: bool) -> None:
+        """Put the model into its mode; walking through all modules takes time on small models."""
+        if self.policy.model.training != training:
+            self.policy.model.train(training)
 
     def _coupled(self, batches: Sequence[MicroBatch], scale: float) -> Sums:
         """Two passes: log-probabilities of the whole step, then the gradient through each part.

@@ -5,16 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
-from safetensors.torch import load_file
-from tiny_models import make_tokenizer
-from tiny_run import Setup, lines_of, make_trainer, run, tiny_config, tiny_model, weights_of
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tiny_run import Setup, lines_of, make_trainer, run, weights_of
 
 from swiftrl.core.errors import ConfigError, MachineError, ModelError
 from swiftrl.rlhf import checkpoint as files
 from swiftrl.rlhf.config import TrainConfig
-from swiftrl.rlhf.model_files import save_model
 from swiftrl.rlhf.run_folder import prepare_run_folder
 
 
@@ -53,65 +48,14 @@ def copied(finished, tmp_path):
     return folder, finished[1]
 
 
-def inputs():
-    return torch.arange(1, 20)[None]
-
-
-def test_an_adapter_loads_in_plain_peft(tmp_path):
-    trainer, result = run(setup_of(tmp_path / "run"))
-    files_there = {path.name for path in result.checkpoint.iterdir()}
-    assert {"adapter_model.safetensors", "adapter_config.json", "args.json"} <= files_there
-    loaded = PeftModel.from_pretrained(tiny_model(lora=False), result.checkpoint)
-    trainer.policy.model.eval()
-    with torch.no_grad(), trainer.policy.plain_attention():
-        expected = trainer.policy.model(input_ids=inputs()).logits
-        assert torch.equal(loaded.eval()(input_ids=inputs()).logits, expected)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_full_model_loads_in_plain_transformers(tmp_path, dtype):
-    trainer = make_trainer(setup_of(tmp_path / "run", lora=False, max_steps=2))
-    trainer.saver.dtype, trainer.saver.companions = dtype, [make_tokenizer()]
-    folder = trainer.train().checkpoint
-    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
-    assert loaded.dtype == dtype
-    assert trainer.policy.model.dtype == torch.float32
-    with torch.no_grad():
-        ours = {n: p.to(dtype) for n, p in trainer.policy.model.named_parameters()}
-        assert_equal(dict(loaded.named_parameters()), ours)
-        with trainer.policy.plain_attention():
-            expected = trainer.policy.model.eval()(input_ids=inputs()).logits
-        tolerance = 0 if dtype == torch.float32 else 0.05
-        logits = loaded(input_ids=inputs()).logits
-        assert torch.allclose(logits.float(), expected, rtol=0, atol=tolerance)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert tokenizer.chat_template == make_tokenizer().chat_template
-    assert loaded.config.to_dict()["model_type"] == tiny_config().model_type
-
-
-def test_tied_weights_stay_tied(tmp_path):
-    model = tiny_model(lora=False)
-    save_model(model, tmp_path, dtype=torch.bfloat16)
-    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
-
-
-def test_frozen_weights_keep_their_type(tmp_path):
-    model = tiny_model(lora=False)
-    model.model.layers[0].requires_grad_(False)
-    save_model(model, tmp_path, dtype=torch.bfloat16)
-    stored = load_file(tmp_path / "model.safetensors")
-    assert stored["model.layers.0.mlp.up_proj.weight"].dtype == torch.float32
-    assert stored["model.layers.1.mlp.up_proj.weight"].dtype == torch.bfloat16
-
-
 def test_nothing_is_pickled(finished):
     names = [path.name for path in finished[0].rglob("*") if path.is_file()]
-    assert {Path(name).suffix for name in names} <= {".json", ".jsonl", ".safetensors", ".md"}
+    kinds = {Path(name).suffix for name in names if name != ".lock"}
+    assert kinds <= {".json", ".jsonl", ".safetensors", ".md"}
 
 
 @pytest.mark.parametrize("step", [2, 4, 6])
-@pytest.mark.parametrize("optim", ["adamw"])
-def test_resumed_is_uninterrupted_bit_for_bit(copied, step, optim):
+def test_resumed_is_uninterrupted_bit_for_bit(copied, step):
     folder, expected = copied
     expected_lines = lines_of(folder)
     trainer, result = run(setup_of(folder, resume=folder / f"checkpoint-{step}"))
