@@ -67,6 +67,7 @@ class _Head:
     """A linear head and how its output is read.
 
     Attributes:
+        weight: [V, D], bias: [V], both without gradient, in the products' type.
         products: type of the matrix products.
         chunk: C.
     """
@@ -78,15 +79,25 @@ class _Head:
     chunk: int
 
     def chunks(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield (rows, hidden states [C, D], z [C, V]) of each chunk."""
-        weight = self.weight.to(self.products)
-        bias = None if self.bias is None else self.bias.to(self.products)
+        """Yield (rows, hidden states [C, D], z [C, V]) of each chunk.
+
+        z lies in memory that the next chunk overwrites: fresh pages for every chunk would cost
+        a processor as much as the softmax.
+        """
         wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        size = min(self.chunk, len(hidden))
+        raw = hidden.new_empty(size, len(self.weight), dtype=self.products)
+        z = raw if self.products == wide else torch.empty_like(raw, dtype=wide)
         for start in range(0, len(hidden), self.chunk):
-            rows = slice(start, start + self.chunk)
+            rows = slice(start, min(start + self.chunk, len(hidden)))
             states = hidden[rows].to(self.products)
-            z = F.linear(states, weight, bias).to(wide)
-            yield rows, states, self.terms.apply_(z)
+            part = slice(0, len(states))
+            torch.mm(states, self.weight.t(), out=raw[part])
+            if self.bias is not None:
+                raw[part] += self.bias
+            if z is not raw:
+                z[part].copy_(raw[part])
+            yield rows, states, self.terms.apply_(z[part])
 
 
 def _exponentials_(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,14 +118,18 @@ class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, target_ids: Tensor, head: _Head) -> Tensor:
         direction = torch.empty_like(hidden)
-        weight = head.weight.to(head.products)
         logps = []
         for rows, _, z in head.chunks(hidden):
             target = target_ids[rows, None]
             slope = head.terms.slope(z)
             logp, _, total = _exponentials_(z, target)
-            gradient = z.div_(total.neg_()).scatter_add_(1, target, torch.ones_like(logp))
-            direction[rows] = gradient.mul_(slope).to(head.products) @ weight
+            if isinstance(slope, float):
+                gradient = z.mul_(total.reciprocal_().mul_(-slope))
+                gradient.scatter_add_(1, target, torch.full_like(logp, slope))
+            else:
+                gradient = z.mul_(total.reciprocal_().neg_())
+                gradient.scatter_add_(1, target, torch.ones_like(logp)).mul_(slope)
+            direction[rows] = gradient.to(head.products) @ head.weight
             logps.append(logp)
         ctx.save_for_backward(direction)
         return torch.cat(logps).squeeze(1)
@@ -158,7 +173,7 @@ class _TrainedHead(torch.autograd.Function):
             d_z = torch.nan_to_num_(d_z).scatter_add_(1, ids[rows, None], g)
             d_z = d_z.mul_(slope).to(head.products)
             if d_hidden is not None:
-                d_hidden[rows] = (d_z @ weight.to(head.products)).to(hidden.dtype)
+                d_hidden[rows] = (d_z @ head.weight).to(hidden.dtype)
             if d_weight is not None:
                 d_weight += (d_z.t() @ states).to(weight.dtype)
             if d_bias is not None:
@@ -213,7 +228,9 @@ def linear_logprobs(
         float64), both with gradients.
     """
     terms = LogitTerms(logit_scale, soft_cap, temperature)
-    head = _Head(weight.detach(), _detached(bias), terms, products or hidden.dtype, chunk)
+    products = products or hidden.dtype
+    frozen_bias = None if bias is None else bias.detach().to(products)
+    head = _Head(weight.detach().to(products), frozen_bias, terms, products, chunk)
     if not len(target_ids):
         empty = hidden.sum() * 0.0 + hidden.new_zeros(0, dtype=torch.float32)
         return empty, empty if want_entropy else None
@@ -226,10 +243,6 @@ def linear_logprobs(
         )
         return logps, entropy if want_entropy else None
     return cast(Tensor, _FrozenHead.apply(hidden, target_ids, head)), None
-
-
-def _detached(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.detach()
 
 
 def module_logprobs(
