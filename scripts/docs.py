@@ -2,8 +2,8 @@
 
 `python scripts/docs.py` writes docs/en/commands.md and docs/zh/commands.md from the commands'
 settings, and in docs/en/algorithms.md and docs/zh/algorithms.md the table of algorithms, from
-their registry, and the example plugin, from its file. `--check` writes nothing and fails if a file is not what it should be. Chinese texts
-stand in docs/zh/settings.yaml.
+their registry, and the example plugin, from its file. `--check` writes nothing and fails if a file
+is not what it should be. Chinese texts stand in docs/zh/settings.yaml.
 """
 
 from __future__ import annotations
