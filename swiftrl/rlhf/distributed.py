@@ -150,7 +150,9 @@ def _lost_process(timeout_s: float | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (dist.DistError, RuntimeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
         limit = f" (within {timeout_s:.0f} s)" if timeout_s else ""
         raise MachineError(
             "the exchange with the other processes of this run failed"

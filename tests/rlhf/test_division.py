@@ -16,7 +16,8 @@ EPOCHS, ROWS = 1.19, 21
 DPO_LOSSES = ["sigmoid", "ipo", "bco_pair", "aot", "aot_unpaired"]
 CASES = {
     **{name: (name, {}) for name in ALGORITHMS.names() if name != "dpo"},
-    **{f"dpo-{loss}": ("dpo", {"loss_type": [loss]}) for loss in DPO_LOSSES},
+    # With a small beta the sigmoid is a line, and a loss that mixes rows would not show it.
+    **{f"dpo-{loss}": ("dpo", {"loss_type": [loss], "beta": 1.0}) for loss in DPO_LOSSES},
     "dpo-sigmoid-bco_pair-rpo": ("dpo", {"loss_type": ["sigmoid", "bco_pair"], "rpo_alpha": 1.0}),
 }
 
