@@ -11,6 +11,7 @@ Shapes: T tokens, D inputs, E outputs, R rank.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -184,22 +185,27 @@ def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> T
     return cast(Tensor, _RMSNorm.apply(x, weight, eps, offset))
 
 
-def _silu_slope(g: Tensor, x: Tensor) -> Tensor:
-    return torch.ops.aten.silu_backward(g, x)
+def _silu_slope_(g: Tensor, x: Tensor) -> Tensor:
+    return torch.ops.aten.silu_backward.grad_input(g, x, grad_input=g)
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
-def _gelu_tanh_slope(g: Tensor, x: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_backward(g, x, approximate="tanh")
+def _gelu_tanh_slope_(g: Tensor, x: Tensor) -> Tensor:
+    return torch.ops.aten.gelu_backward.grad_input(g, x, approximate="tanh", grad_input=g)
 
 
-_ACTIVATIONS: tuple[tuple[Callable[..., Tensor], Callable[..., Tensor]], ...] = (
-    (F.silu, _silu_slope),
-    (_gelu_tanh, _gelu_tanh_slope),
-)
+@dataclass(frozen=True, slots=True)
+class _Activation:
+    """f, and g f'(x) computed in g's place."""
+
+    value: Callable[[Tensor], Tensor]
+    slope_: Callable[[Tensor, Tensor], Tensor]
+
+
+_ACTIVATIONS = (_Activation(F.silu, _silu_slope_), _Activation(_gelu_tanh, _gelu_tanh_slope_))
 
 
 class _Gated(torch.autograd.Function):
@@ -209,14 +215,14 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, gate: Tensor, up: Tensor, activation: int) -> Tensor:
         ctx.save_for_backward(gate, up)
         ctx.activation = activation
-        return _ACTIVATIONS[activation][0](gate).mul_(up)
+        return _ACTIVATIONS[activation].value(gate).mul_(up)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gate, up = ctx.saved_tensors
-        activate, slope = _ACTIVATIONS[ctx.activation]
-        d_up = activate(gate).mul_(gradients[0])
-        return slope(gradients[0] * up, gate), d_up, None
+        activation = _ACTIVATIONS[ctx.activation]
+        d_up = activation.value(gate).mul_(gradients[0])
+        return activation.slope_(gradients[0] * up, gate), d_up, None
 
 
 def gated(gate: Tensor, up: Tensor, activation: int = 0) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, TreeBatch, pack
+from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.scoring import Scorer, causal_lm
 from swiftrl.rlhf.tree_attention import register
 
@@ -120,8 +120,9 @@ def layout_error(model: nn.Module, layout: str, batch: TreeBatch | None = None) 
     embeddings = lm.get_input_embeddings()
     batch = batch or probe_batch(embeddings.num_embeddings)
     batch = batch.to(embeddings.weight.device)
-    expected = _in_eval(model, lambda: _own_logprobs(model, batch))
-    found = _in_eval(model, lambda: _scored(model, layout, batch))
+    with evaluating(model):
+        expected = _own_logprobs(model, batch)
+        found = _scored(model, layout, batch)
     spread = (expected - expected.mean()).square().mean().sqrt().clamp_min(1e-2)
     return float((found - expected).square().mean().sqrt() / spread)
 
@@ -144,14 +145,3 @@ def _own_logprobs(model: nn.Module, batch: TreeBatch) -> Tensor:
     )
     logits = output.logits.flatten(0, 1)[rows.source_index].float()
     return logits.log_softmax(-1).gather(1, batch.target_ids[:, None]).squeeze(1)
-
-
-def _in_eval(model: nn.Module, run: Callable[[], Tensor]) -> Tensor:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            return run()
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -14,12 +14,13 @@ from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.fused import fuse
-from swiftrl.rlhf.layout import LayoutChoice, choose_layout
+from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch
 from swiftrl.rlhf.reference import (
     FrozenModel,
     Precomputed,
     Reference,
     SwitchedAdapters,
+    evaluating,
     fingerprint,
 )
 from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
@@ -127,7 +128,7 @@ class Policy:
             fuse(causal_lm(model), products)
             if products != compute and widen(causal_lm(model)):
                 compute = products
-        return Scorer(
+        scorer = Scorer(
             model,
             layout=self.layout.layout,
             compute_dtype=compute,
@@ -135,6 +136,12 @@ class Policy:
             kernel=self._kernel,
             temperature=temperature,
         )
+        if self._fused:
+            embeddings = causal_lm(model).get_input_embeddings()
+            probe = probe_batch(embeddings.num_embeddings).to(embeddings.weight.device)
+            with evaluating(model):
+                scorer.shorten(probe)
+        return scorer
 
 
 _MASTER = torch.float32

@@ -17,7 +17,14 @@ from swiftrl.core.files import disk_errors
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.scoring import Scorer
 
-__all__ = ["FrozenModel", "Precomputed", "Reference", "SwitchedAdapters", "fingerprint"]
+__all__ = [
+    "FrozenModel",
+    "Precomputed",
+    "Reference",
+    "SwitchedAdapters",
+    "evaluating",
+    "fingerprint",
+]
 
 
 class Reference(Protocol):
@@ -29,7 +36,7 @@ class Reference(Protocol):
 
 
 @contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """No dropout and no gradient for a while; every module's mode is given back as it was."""
     training = [module for module in model.modules() if module.training]
     for module in training:
@@ -56,7 +63,7 @@ class FrozenModel:
 
     def __call__(self, batch: TreeBatch) -> Tensor:
         """Return [N] float32, nats."""
-        with _evaluating(self.scorer.model):
+        with evaluating(self.scorer.model):
             return self.scorer(batch).logps
 
 
@@ -79,7 +86,7 @@ class SwitchedAdapters:
 
     def __call__(self, batch: TreeBatch) -> Tensor:
         """Return [N] float32, nats."""
-        with self.switched(), _evaluating(self.scorer.model):
+        with self.switched(), evaluating(self.scorer.model):
             return self.scorer(batch).logps
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
+from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logprobs import LogitTerms, linear_logprobs, module_logprobs
 from swiftrl.rlhf.tree_attention import NAME, SEGMENTS, AttentionKernel, Segments, sdpa_kernel
 
@@ -86,7 +87,6 @@ class Scorer:
         product_dtype: type of the head's matrix products; unset, `compute_dtype`.
         kernel: what computes tree attention.
         temperature: of the distribution.
-        own_head: read the logits from the model's own forward instead of from its head.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Scorer:
         self.compute_dtype = compute_dtype
         self.product_dtype = product_dtype
         self.kernel = kernel
+        self.shortened = False
         self._lm = causal_lm(model)
         self._text_config = self._lm.config.get_text_config(decoder=True)
         self._backbone = _backbone(self._lm)
@@ -123,6 +124,30 @@ class Scorer:
             logps, entropies = self._read(hidden, batch.target_ids, entropy)
         return TokenLogprobs(logps, entropies)
 
+    def shorten(self, probe: TreeBatch) -> bool:
+        """Leave tokens that nobody reads out of the last layer's MLP, if that changes nothing.
+
+        Args:
+            probe: a batch on the model's device to compare on.
+
+        Returns:
+            whether it was done.
+        """
+        if self.layout != "tree" or not shorten_last_layer(self._backbone):
+            return False
+        with torch.no_grad():
+            whole = self(probe).logps
+            self.shortened = True
+            try:
+                # A layer of another make may fail in any way its own code can.
+                found = self(probe).logps
+                self.shortened = bool((found - whole).abs().max() <= 1e-2)
+            except (TypeError, ValueError, RuntimeError, AttributeError, KeyError):
+                self.shortened = False
+        if not self.shortened:
+            whole_last_layer(self._backbone)
+        return self.shortened
+
     @contextlib.contextmanager
     def plain_attention(self) -> Iterator[None]:
         """Give the model its ordinary attention back for a while, to generate for example."""
@@ -136,13 +161,16 @@ class Scorer:
     def _hidden(self, batch: TreeBatch) -> Tensor:
         """[N, D] hidden states that predict the trained tokens."""
         if self.layout == "tree":
+            rows, place = None, batch.source_index
+            if self.shortened:
+                rows, place = batch.source_index.unique(return_inverse=True)
             output = self._backbone(
                 input_ids=batch.token_ids[None],
                 position_ids=batch.positions[None],
                 use_cache=False,
-                **{SEGMENTS: Segments(batch.shapes, self.kernel)},
+                **{SEGMENTS: Segments(batch.shapes, self.kernel, rows)},
             )
-            return output.last_hidden_state[0].index_select(0, batch.source_index)
+            return output.last_hidden_state[0].index_select(0, place)
         rows = batch.to_rows()
         output = self._backbone(
             input_ids=rows.token_ids,

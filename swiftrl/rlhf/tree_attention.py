@@ -85,10 +85,12 @@ class Segments:
     Attributes:
         shapes: where the trees lie.
         kernel: what computes the attention.
+        read_rows: tokens whose final hidden state is read; None for all.
     """
 
     shapes: tuple[TreeShape, ...]
     kernel: AttentionKernel
+    read_rows: Tensor | None = None
     _plans: dict[int | None, tuple[list[Piece], list[Call]]] = field(
         default_factory=dict, repr=False
     )
