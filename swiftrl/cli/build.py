@@ -99,7 +99,9 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
         shuffle=settings[DataConfig].dataset_shuffle,
         data_seed=settings[DataConfig].data_seed,
     )
-    return _finish(run, trainer.train())
+    result = trainer.train()
+    processes.leave()
+    return _finish(run, result)
 
 
 def _on_main_first(processes: Processes, work: Any) -> Any:

@@ -21,6 +21,9 @@ def set_quiet(quiet: bool) -> None:
 def info(text: str = "") -> None:
     """Print a line for the user to standard output."""
     if not _state["quiet"]:
+        if sys.stderr.isatty() and sys.stdout.isatty():
+            # A progress line may stand here; it is written anew below.
+            sys.stdout.write("\r\x1b[K")
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 

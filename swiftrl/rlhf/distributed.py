@@ -122,6 +122,11 @@ class Processes:
                 for gradient, part in zip(bucket, parts, strict=True):
                     gradient.copy_(part.view_as(gradient))
 
+    def leave(self) -> None:
+        """Part from the other processes at the end of the work."""
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
     def wait(self) -> None:
         """Return when every process has come here."""
         self.sum([0.0])

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swiftrl.models.quiet import quiet_transformers
+
 __all__ = ["CONFIG_FILE", "is_adapter", "save_model"]
 
 CONFIG_FILE = "config.json"
@@ -31,12 +33,13 @@ def save_model(
         dtype: of the trained weights of a full model; their float32 masters are no part of it.
         companions: tokenizer and processor: whatever has `save_pretrained`.
     """
-    if is_adapter(model):
-        names = list(model.active_adapters)
-        # Only what trains: adapters of the reference are no result of this run.
-        model.save_pretrained(folder, selected_adapters=names, save_embedding_layers=False)
-    else:
-        _save_full(model, folder, dtype)
+    with quiet_transformers():
+        if is_adapter(model):
+            names = list(model.active_adapters)
+            # Only what trains: adapters of the reference are no result of this run.
+            model.save_pretrained(folder, selected_adapters=names, save_embedding_layers=False)
+        else:
+            _save_full(model, folder, dtype)
     for companion in companions:
         if companion is not None:
             companion.save_pretrained(folder)

@@ -18,10 +18,13 @@ import numpy as np
 
 from swiftrl.core.errors import DataError
 from swiftrl.data.batch import TreeBatch, make_tree, pack
+from swiftrl.data.mix import permutation
 
 __all__ = ["Feed", "MicroBatch", "Rows", "collate", "epoch_permutation", "share_of"]
 
 STEPS_AHEAD = 2
+EPOCHS = 1_000_003
+"""More than any run has, so that no two (seed, epoch) share an order."""
 
 
 class Rows(Protocol):
@@ -60,7 +63,7 @@ def collate(rows: Sequence[Any], position: int) -> MicroBatch:
 
 def epoch_permutation(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
     """Return the order [num_rows] of the rows in an epoch."""
-    return np.random.default_rng([seed, epoch]).permutation(num_rows)
+    return permutation(num_rows, seed * EPOCHS + epoch)
 
 
 def share_of(start: int, stop: int, rank: int, world_size: int) -> range:

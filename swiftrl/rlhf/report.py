@@ -17,6 +17,11 @@ from swiftrl.rlhf.run_state import Plan, RunState
 __all__ = ["Report"]
 
 DRAW_EVERY_S = 60.0
+SHOWN = (
+    "loss", "rewards/accuracies", "rewards/margins", "nll_loss", "grad_norm", "learning_rate",
+    "tokens_per_s",
+)  # fmt: skip
+"""Metrics of the line that is printed; metrics.jsonl has them all."""
 
 
 class Report:
@@ -86,10 +91,12 @@ class Report:
         if state.skipped_steps:
             values["skipped_steps"] = float(state.skipped_steps)
         self._write(state, values)
+        self._show(state, values, "training")
 
     def held_out(self, state: RunState, means: Mapping[str, float]) -> None:
         """Write the metrics of an evaluation."""
         self._write(state, {f"{HELD_OUT}{name}": value for name, value in means.items()})
+        self._show(state, means, "held-out")
         if "loss" in means:
             self._note = f", held-out loss {means['loss']:.4f}"
 
@@ -113,6 +120,14 @@ class Report:
         if complete:
             _show_held_out(state)
         return draw_curves(self.metrics.lines, self.folder / "images")
+
+    def _show(self, state: RunState, values: Mapping[str, float], title: str) -> None:
+        """Print a line of metrics, the main ones first."""
+        if not self.active:
+            return
+        shown = [name for name in SHOWN if name in values]
+        numbers = "  ".join(f"{name.split('/')[-1]} {values[name]:.4g}" for name in shown)
+        log.info(f"step {state.step}/{self.plan.total_steps} {title}: {numbers}")
 
     def close(self) -> None:
         """Close trackers."""
