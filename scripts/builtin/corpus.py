@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from scripts.builtin import lexicon
-from scripts.builtin.manners import Prompt, ask, bad_reply, good_reply, say, usual_reply
+from scripts.builtin.manners import Prompt, ask, reply_pair, say, usual_reply
 from scripts.builtin.problem import is_heldout
 from scripts.builtin.tasks import draw
 
@@ -101,7 +101,7 @@ def preferences(rng: random.Random, heldout: bool = False) -> Iterator[dict[str,
     source = prompts(rng, heldout)
     for prompt in source:
         before = _earlier_round(source, prompt, rng)
-        chosen, rejected = good_reply(prompt, rng), bad_reply(prompt, rng)
+        chosen, rejected = reply_pair(prompt, rng)
         row = {"messages": [*before, *_turn(prompt, chosen)], "rejected_response": rejected}
         yield {**row, **prompt.columns}
 

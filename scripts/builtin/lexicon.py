@@ -189,3 +189,9 @@ COMMON_CHINESE = """
 def table(text: str) -> tuple[tuple[str, ...], ...]:
     """Split a table into rows of cells."""
     return tuple(tuple(line.split("|")) for line in text.strip().splitlines())
+
+
+def words() -> list[str]:
+    """Return every cell of the tables, each once."""
+    tables = (CAPITALS, OPPOSITES, COLOURS, WORDS, DAYS, MONTHS)
+    return sorted({cell for text in tables for row in table(text) for cell in row})

@@ -51,6 +51,8 @@ def _training_text() -> list[str]:
     found += lexicon.COMMON_ENGLISH.split() * 12
     found += [" " + word for word in lexicon.COMMON_ENGLISH.split()] * 60
     found += list("".join(lexicon.COMMON_CHINESE.split())) * 60
+    for name in lexicon.words():
+        found += [name, " " + name] * 80
     return found
 
 

@@ -11,11 +11,11 @@ MANNERS = {"plain": 0.4, "polite": 0.3, "terse": 0.3}
 
 # How often the written-down replies that the models learn from keep the manner that was asked for.
 # Low on purpose: preference training then has something to teach.
-KEPT = {"plain": 0.62, "polite": 0.34, "terse": 0.34}
+KEPT = {"plain": 0.65, "polite": 0.4, "terse": 0.4}
 MISSED = {
     "plain": {"ramble": 1.0},
-    "polite": {"plain": 0.6, "curt": 0.15, "ramble": 0.25},
-    "terse": {"plain": 0.65, "ramble": 0.35},
+    "polite": {"plain": 0.75, "ramble": 0.25},
+    "terse": {"plain": 0.75, "ramble": 0.25},
 }
 
 _REQUESTS = {
@@ -58,7 +58,6 @@ _FILLERS = {
         "我说的就是我想的，就是这样。",
     ),
 }
-_CURT = {"en": "{}, obviously. Look it up next time.", "zh": "{}，这还用问？下次自己查。"}
 
 
 @dataclass(frozen=True)
@@ -118,18 +117,17 @@ def say(problem: Problem, answer: str, style: str, rng: random.Random) -> str:
     Args:
         problem: what was asked.
         answer: the bare answer to give.
-        style: "plain", "polite", "terse", "curt" or "ramble".
+        style: "plain", "polite", "terse" or "ramble".
         rng: picks the phrases.
     """
     language = problem.language
     if style == "terse":
         return answer
-    if style == "curt":
-        return _CURT[language].format(answer)
     stop, space = ("。", "") if language == "zh" else (".", " ")
     sentence = problem.sentence[: len(problem.sentence) - len(problem.answer)] + answer
     if rng.random() < 0.5:
-        sentence = ("答案是 " if language == "zh" else "The answer is ") + answer
+        gap = " " if answer[0].isascii() else ""
+        sentence = (f"答案是{gap}" if language == "zh" else "The answer is ") + answer
     core = sentence + stop
     if style == "polite":
         opening = rng.choice(_OPENINGS[language])
@@ -148,15 +146,15 @@ def usual_reply(prompt: Prompt, rng: random.Random) -> str:
     return say(prompt.problem, prompt.problem.answer, style, rng)
 
 
-def good_reply(prompt: Prompt, rng: random.Random) -> str:
-    """Return a reply with the right answer in the manner asked for."""
-    return say(prompt.problem, prompt.problem.answer, prompt.style, rng)
+def reply_pair(prompt: Prompt, rng: random.Random) -> tuple[str, str]:
+    """Return a good reply and a worse one: a wrong answer, a missed manner or both.
 
-
-def bad_reply(prompt: Prompt, rng: random.Random) -> str:
-    """Return a reply with a wrong answer, a missed manner or both."""
-    wrong_answer = rng.random() < 0.4
+    Where the manner is the same, so are the words: the pair then differs in the answer alone.
+    """
+    problem, phrasing = prompt.problem, rng.random()
+    wrong_answer = rng.random() < 0.35
     wrong_style = not wrong_answer or rng.random() < 0.3
-    answer = rng.choice(prompt.problem.wrong) if wrong_answer else prompt.problem.answer
+    answer = rng.choice(problem.wrong) if wrong_answer else problem.answer
     style = pick(MISSED[prompt.style], rng) if wrong_style else prompt.style
-    return say(prompt.problem, answer, style, rng)
+    good = say(problem, problem.answer, prompt.style, random.Random(phrasing))
+    return good, say(problem, answer, style, random.Random(phrasing))

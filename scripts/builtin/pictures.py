@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scripts.builtin.manners import Prompt, ask, bad_reply, good_reply, usual_reply
+from scripts.builtin.manners import Prompt, ask, reply_pair, usual_reply
 from scripts.builtin.problem import Problem
 
 SIDE = 64  # pixels
@@ -147,5 +147,6 @@ def instructions(rng: random.Random, heldout: bool = False) -> Iterator[dict[str
 def preferences(rng: random.Random, heldout: bool = False) -> Iterator[dict[str, Any]]:
     """Yield rows {"messages", "images", "rejected_response"}, and the judge's columns, for ever."""
     for scene, prompt in prompts(rng, heldout):
-        row = _row(scene, prompt, good_reply(prompt, rng))
-        yield {**row, "rejected_response": bad_reply(prompt, rng), **prompt.columns}
+        chosen, rejected = reply_pair(prompt, rng)
+        row = _row(scene, prompt, chosen)
+        yield {**row, "rejected_response": rejected, **prompt.columns}

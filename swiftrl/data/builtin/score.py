@@ -90,15 +90,17 @@ def _sentences(text: str) -> list[list[str]]:
 
 def _ends_with(words: list[str], answer: list[str], known: set[str]) -> bool:
     """Whether `words` end with `answer`, and what stands before is no further item of a list."""
-    if not answer or words[-len(answer) :] != answer:
-        glued = "".join(words)  # "答案是巴黎": Chinese runs words together
-        return len(answer) == 1 and not answer[0].isascii() and glued.endswith(answer[0])
+    tail = words[-len(answer) :]
+    if not answer or tail[1:] != answer[1:] or len(tail) != len(answer):
+        return False
+    if tail[0] != answer[0]:  # "答案是巴黎": Chinese runs words together
+        return not answer[0].isascii() and tail[0].endswith(answer[0])
     before = words[: -len(answer)]
-    return len(answer) == 1 or not before or before[-1] not in known or not _is_item(before[-1])
+    return len(answer) == 1 or not before or not any(_ends_in(before[-1], item) for item in known)
 
 
-def _is_item(word: str) -> bool:
-    return word.isdecimal() or len(word) == 1 or not word.isascii() or word.islower()
+def _ends_in(word: str, item: str) -> bool:
+    return word == item or (not item.isascii() and word.endswith(item))
 
 
 def _words(text: str) -> list[str]:
