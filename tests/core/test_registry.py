@@ -42,7 +42,7 @@ def test_a_plugin_file_runs_once(tmp_path):
     """Settings are read more than once in a process; registering twice would be an error."""
     file = tmp_path / "counted.py"
     count = tmp_path / "count"
-    file.write_text(f"open({str(count)!r}, 'a').write('x')\n")
+    file.write_text(f"with open({str(count)!r}, 'a') as out:\n    out.write('x')\n")
     load_plugin(str(file))
     load_plugin(str(file))
     assert count.read_text() == "x"
