@@ -193,7 +193,7 @@ def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo_output"))
-    parser.add_argument("--steps", type=int, default=60, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=80, help="optimizer steps")
     parser.add_argument("--pairs", type=int, help="training pairs; all if unset")
     parser.add_argument("--prompts", type=int, help="held-out prompts and pairs; all if unset")
     options = parser.parse_args()
