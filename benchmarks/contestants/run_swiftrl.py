@@ -13,7 +13,11 @@ def main(address: str, folder: str, name: str, steps: str) -> None:
 
     path = Path(folder)
     turns = Turns(address, name)
-    after_step = Trainer._after_step
+    train, after_step = Trainer._train, Trainer._after_step
+
+    def wait_and_train(self: Trainer, *args: Any) -> Any:
+        turns.wait()
+        return train(self, *args)
 
     def wait_after_step(self: Trainer, *args: Any, **kwargs: Any) -> bool:
         if self.state.step == 1:
@@ -22,7 +26,7 @@ def main(address: str, folder: str, name: str, steps: str) -> None:
         turns.done()
         return ends
 
-    Trainer._after_step = wait_after_step
+    Trainer._train, Trainer._after_step = wait_and_train, wait_after_step
     flags = {
         "rlhf_type": "dpo",
         "model": path / "model",
@@ -44,7 +48,6 @@ def main(address: str, folder: str, name: str, steps: str) -> None:
         "logging_steps": 1000,
         "output_dir": path / "output" / name,
     }
-    turns.wait()
     swiftrl(["rlhf", *(word for key, value in flags.items() for word in (f"--{key}", str(value)))])
 
 
