@@ -213,7 +213,7 @@ def main() -> None:
         "--tuner_type", "lora", "--lora_rank", "8", "--learning_rate", "1e-3",
         "--warmup_ratio", "0.1", "--rpo_alpha", "1", "--per_device_train_batch_size", "32",
         "--gradient_accumulation_steps", "1", "--gradient_checkpointing", "false",
-        "--max_steps", str(options.steps), "--eval_steps", "20", "--logging_steps", "2",
+        "--max_steps", str(options.steps), "--eval_steps", "20", "--logging_steps", "5",
         "--output_dir", str(output / "dpo"), "--add_version", "false",
     )  # fmt: skip
     checkpoint = output / "dpo" / f"checkpoint-{options.steps}"
