@@ -151,6 +151,7 @@ def save(model: Qwen3ForCausalLM, tokenizer: Any, folder: Path, *, chat: bool) -
         pad_token_id=tokenizer.pad_token_id,
     )
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)
     tokenizer.save_pretrained(folder)
 
 
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="faster; needs a C++ compiler")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

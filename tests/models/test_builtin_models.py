@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.builtin.load import path
-from swiftrl.data.builtin.score import score
+from swiftrl.data.builtin.score import right_answer, score
 from swiftrl.models.builtin_models import builtin_names, builtin_path
 
 CHAT = [
@@ -97,7 +102,7 @@ def test_the_scripts_train_on_the_template_s_text(monkeypatch):
 
 
 def test_greedy_replies_score_well_but_leave_room():
-    """In all 400 held-out prompts the model's card has the exact figures."""
+    """Over all 400 held-out prompts it is 0.70, as the model's card says."""
     folder = builtin_path("tiny-instruct")
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -111,7 +116,7 @@ def test_greedy_replies_score_well_but_leave_room():
     out = model.generate(**batch, do_sample=False, max_new_tokens=64)
     said = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     mean = sum(score(row, reply) for row, reply in zip(rows, said, strict=True)) / len(rows)
-    assert 0.5 < mean < 0.75
+    assert 0.55 < mean < 0.8
 
 
 def test_the_base_model_knows_the_tasks():
@@ -122,3 +127,17 @@ def test_the_base_model_knows_the_tasks():
     batch = tokenizer("What is the capital of France?", return_tensors="pt")
     out = model.generate(**batch, do_sample=False, max_new_tokens=24)
     assert "Paris" in tokenizer.decode(out[0])
+
+
+def test_greedy_replies_to_pictures_are_mostly_right(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+    from scripts.builtin import evaluate_vl
+
+    folder = builtin_path("tiny-vl")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    processor = AutoImageProcessor.from_pretrained(folder)
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    rows = evaluate_vl.load_rows()[:50]
+    said = evaluate_vl.replies(model, tokenizer, processor, rows)
+    right = sum(right_answer(row, reply) for row, reply in zip(rows, said, strict=True))
+    assert 0.6 < right / len(rows) < 0.95
