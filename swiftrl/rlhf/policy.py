@@ -96,6 +96,8 @@ class Policy:
 
     def refer_to(self, model: nn.Module) -> None:
         """Take another model as the reference; it is frozen."""
+        # Frozen first: the scorer tries fused operations out, which differ for weights that train.
+        model.requires_grad_(False)
         self._reference = FrozenModel(self._score(model, 1.0))
 
     def refer_to_copy(self) -> None:
