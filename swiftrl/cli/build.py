@@ -14,7 +14,7 @@ from swiftrl.backends.detect import detect
 from swiftrl.cli.loading import find_model, load_template
 from swiftrl.core import log
 from swiftrl.core.config import Settings
-from swiftrl.core.errors import ConfigError
+from swiftrl.core.errors import ConfigError, SwiftRLError
 from swiftrl.core.files import write_json
 from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import EncodedDataset, load_datasets
@@ -31,7 +31,7 @@ from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.order import collate
 from swiftrl.rlhf.policy import Policy
-from swiftrl.rlhf.run_folder import RunFolder, prepare_run_folder
+from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
 from swiftrl.rlhf.run_state import DEFAULT_GLOBAL_BATCH
 from swiftrl.rlhf.trainer import Trainer, TrainResult, default_learning_rate
 from swiftrl.templates.config import TemplateConfig
@@ -78,8 +78,13 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
     run = _Run(settings, algorithm, backend, processes, folder)
     _show(run, command)
-    template = load_template(settings, resolved)
-    rows, held_out = _on_main_first(processes, lambda: _data(run, template, resolved))
+    try:
+        template = load_template(settings, resolved)
+        rows, held_out = _on_main_first(processes, lambda: _data(run, template, resolved))
+    except SwiftRLError:
+        if processes.is_main:
+            discard_if_unused(folder)
+        raise
     loaded = load_model(resolved, settings[ModelConfig], backend)
     policy = _policy(run, loaded)
     if algorithm.needs_reference:

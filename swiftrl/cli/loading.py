@@ -51,18 +51,18 @@ def find_model(config: ModelConfig) -> Resolved:
     )
 
 
-def load(config: ModelConfig, *, as_stored: bool = False) -> LoadedModel:
-    """Load the model of these settings with its adapters.
+def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) -> LoadedModel:
+    """Load a model with the adapters of these settings.
 
     Args:
         config: the model settings.
+        resolved: what `find_model` found for them.
         as_stored: without --torch_dtype keep the type of the files, instead of the one that the
             hardware computes in best.
 
     Raises:
         SwiftRLError: what is wrong with the folder, the adapters or the hardware.
     """
-    resolved = find_model(config)
     from swiftrl.backends.detect import detect
     from swiftrl.models.load import load_model
     from swiftrl.models.lora import load_adapters

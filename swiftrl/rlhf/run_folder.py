@@ -21,7 +21,13 @@ except ImportError:  # Windows
 if TYPE_CHECKING:
     from swiftrl.rlhf.distributed import Processes
 
-__all__ = ["RunFolder", "changed_settings", "prepare_run_folder", "release_run_folder"]
+__all__ = [
+    "RunFolder",
+    "changed_settings",
+    "discard_if_unused",
+    "prepare_run_folder",
+    "release_run_folder",
+]
 
 HARMLESS = frozenset(
     [
@@ -118,6 +124,17 @@ def prepare_run_folder(
         raise outcome
     assert outcome is not None
     return outcome
+
+
+def discard_if_unused(folder: RunFolder) -> None:
+    """Remove a new run's folder that holds nothing but its settings: the run never began."""
+    if folder.resume_from is not None:
+        return
+    if {item.name for item in folder.path.iterdir()} <= {LOCK, "args.json"}:
+        release_run_folder(folder.path)
+        for item in folder.path.iterdir():
+            item.unlink()
+        folder.path.rmdir()
 
 
 def release_run_folder(path: Path) -> None:

@@ -210,3 +210,10 @@ def test_a_checkpoint_cut_short_and_changed_settings(dpo_run, tmp_path, capsys):
     weights.write_bytes(weights.read_bytes()[:100])
     assert main([*words, str(copy / "checkpoint-3")]) == 2
     assert "adapter_model.safetensors" in capsys.readouterr().err
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path, capsys):
+    code, output = train(tmp_path, *DATA, "--max_length", "16")
+    assert code == 2
+    assert "max_length" in capsys.readouterr().err
+    assert not output.exists()

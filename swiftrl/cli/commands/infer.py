@@ -45,8 +45,9 @@ def run(settings: Settings) -> int:
     config, generation = settings[ModelConfig], settings[GenerationConfig]
     if settings[InferConfig].num_return_sequences < 1:
         raise ConfigError("--num_return_sequences: expected at least 1.")
-    template = load_template(settings, find_model(config))
-    loaded = load(config)
+    resolved = find_model(config)
+    template = load_template(settings, resolved)
+    loaded = load(config, resolved)
     sampling = sampling_params(generation, loaded.model.generation_config)
     engine = TransformersEngine(
         loaded.model,

@@ -43,11 +43,11 @@ def run(settings: Settings) -> int:
             f"--output_dir {target}: exists and is not empty. Choose another folder, or "
             "--exist_ok true to replace it."
         )
-    from swiftrl.cli.loading import load
+    from swiftrl.cli.loading import find_model, load
     from swiftrl.models.lora import merge
     from swiftrl.models.save import save_model
 
-    loaded = load(config, as_stored=True)
+    loaded = load(config, find_model(config), as_stored=True)
     merged = merge(cast("PeftModel", loaded.model))
     save_model(
         target,

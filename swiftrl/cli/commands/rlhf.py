@@ -60,9 +60,12 @@ def refuse(flag: str, argv: Sequence[str]) -> str | None:
     from swiftrl.cli.swift_flags import why_refused
 
     current = chosen(argv).name
-    owners = [name for name, item in algorithms().items() if flag in options_of([item.Config])]
+    owners = [item for _, item in ALGORITHMS.items() if flag in options_of([item.Config])]
+    aligned = [item.name for item in owners if item.command == "rlhf"]
+    if aligned:
+        return f"belongs to --rlhf_type {' or '.join(aligned)}; this run is {current}."
     if owners:
-        return f"belongs to --rlhf_type {' or '.join(owners)}; this run is {current}."
+        return f"belongs to swiftrl {owners[0].command}; this is swiftrl rlhf."
     return why_refused(flag)
 
 

@@ -29,7 +29,7 @@ class ViewConfig:
         "What the rows are read as. Unset: what each row looks like.",
         choices=("preference", "instruction", "text", "labelled", "prompt"),
     )
-    rows: int = setting(3, "Rows shown, from the first; 0 shows all.")
+    rows: int = setting(3, "Rows shown, from the first; 0 shows all (or #n of --data).")
     columns: dict = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
     json: bool = setting(False, "Print JSON, one object a row, every token with its weight.")
 
@@ -71,7 +71,9 @@ def _show_rows(settings: Settings, template: Any, name: str) -> None:
 
     config, view = settings[TemplateConfig], settings[ViewConfig]
     spec = DatasetSpec.parse(name)
-    for raw in islice(iter_rows(spec), view.rows or None):
+    limits = [limit for limit in (view.rows, spec.sample) if limit]
+    rows = iter_rows(spec, use_hf=settings[ModelConfig].use_hf)
+    for raw in islice(rows, min(limits, default=None)):
         kind = view.kind or detect_kind(raw, view.columns)
         encoder = TemplateRowEncoder(
             template,
