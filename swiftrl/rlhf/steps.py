@@ -85,6 +85,8 @@ class Passes:
         self, policy: PolicyLike, algorithm: Algorithm, processes: Processes, seed: int
     ) -> None:
         self.policy, self.algorithm, self.processes, self.seed = policy, algorithm, processes, seed
+        # A model just built may have modules in either mode; `_switch` trusts the outermost one.
+        policy.model.eval()
 
     def train(self, batches: Sequence[MicroBatch], scale: float = 1.0) -> Sums:
         """Add the gradients of one step's summed loss, times `scale`, to the parameters'.

@@ -217,3 +217,16 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path, capsys):
     assert code == 2
     assert "max_length" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_an_evaluation_leaves_training_as_it_was(tmp_path):
+    """With dropout in every layer from the first step on, evaluated before or not."""
+    runs = []
+    for first in ("true", "false"):
+        (tmp_path / first).mkdir()
+        code, output = train(
+            tmp_path / first, *DATA, "--lora_dropout", "0.3", "--eval_on_start", first
+        )
+        assert code == 0
+        runs.append([entry["grad_norm"] for entry in metrics(output) if "loss" in entry])
+    assert runs[0] == runs[1]
