@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swiftrl.backends.detect import BACKENDS
 from swiftrl.cli.swift_flags import why_refused
 from swiftrl.core.config import Settings, options_of, setting
 from swiftrl.core.errors import ConfigError
@@ -74,6 +75,8 @@ def run_training(settings: Settings, algorithm: type[Algorithm[Any]], command: s
     _check(settings)
     # Reading the algorithm's settings refuses what contradicts itself, before torch is loaded.
     built = algorithm(settings[algorithm.Config])
+    # The processor works whatever the device, and reads its variables when torch is loaded.
+    BACKENDS.get("cpu").default_env("train")
     from swiftrl.cli.build import train
 
     return train(settings, built, command)

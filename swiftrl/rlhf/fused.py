@@ -1,263 +1,83 @@
-"""Chains of small operations as single ones: the same values, fewer passes over memory.
+"""Modules of a model get faster forwards of the same value.
 
-`fuse` gives modules of a model a faster `forward` of the same value. Modules are recognised by
-what they hold and by trying the replacement against the original, not by their class, so that
-every family profits. Parameters, buffers and names stay as they are: checkpoints, PEFT's switches
-and `unfuse` work as before.
-
-Shapes: T tokens, D inputs, E outputs, R rank.
+Modules are recognised by what they hold and by trying the replacement against the original, not
+by their class, so that every family profits. Parameters, buffers and names stay as they are:
+checkpoints, PEFT's switches and `unfuse` work as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["fuse", "gated", "linear_forward", "lora_linear", "restore", "rms_norm", "unfuse"]
+from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
+from swiftrl.rlhf.fused_ops import (
+    ACTIVATIONS,
+    frozen_linear,
+    gated,
+    lora_linear,
+    result_dtype,
+    rms_norm,
+)
 
-
-def _autocast_off(device: torch.device) -> Any:
-    return torch.autocast(device.type, enabled=False)
-
-
-def _result_dtype(x: Tensor) -> torch.dtype:
-    """Type a linear layer returns for `x` here and now."""
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
-
-
-class _FrozenLinear(torch.autograd.Function):
-    """x W^T + b with products in another type than x's; W and b have no gradient."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, products: torch.dtype
-    ) -> Tensor:
-        result = _result_dtype(x)
-        with _autocast_off(x.device):
-            wide_bias = None if bias is None else bias.to(products)
-            y = F.linear(x.to(products), weight.to(products), wide_bias)
-        ctx.save_for_backward(weight)
-        ctx.dtypes = x.dtype, products
-        return y.to(result)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
-        dtype, products = ctx.dtypes
-        return (gradients[0].to(products) @ weight.to(products)).to(dtype), None, None, None
-
-
-class _LoraLinear(torch.autograd.Function):
-    """y = x W^T + b + s (x . m) A^T B^T with W and b frozen (Hu et al. 2021, arXiv:2106.09685).
-
-    m [T, D] is the dropout mask, scaled; x is kept once and the products' casts not at all.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scaling: float,
-        mask: Tensor | None,
-        products: torch.dtype,
-    ) -> Tensor:
-        result = _result_dtype(x)
-        with _autocast_off(x.device):
-            wide = x.reshape(-1, x.shape[-1]).to(products)
-            wide_bias = None if bias is None else bias.to(products)
-            y = F.linear(wide, weight.to(products), wide_bias)
-            dropped = wide if mask is None else wide * mask
-            t = dropped @ a.to(products).t()
-            y.addmm_(t, b.to(products).t(), alpha=scaling)
-        ctx.save_for_backward(x, weight, a, b, t, mask)
-        ctx.settings = scaling, products
-        return y.to(result).view(*x.shape[:-1], -1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b, t, mask = ctx.saved_tensors
-        scaling, products = ctx.settings
-        g = gradients[0].reshape(-1, gradients[0].shape[-1]).to(products)
-        wide_a = a.to(products)
-        d_t = (g @ b.to(products)).mul_(scaling)
-        d_x = d_a = d_b = None
-        if ctx.needs_input_grad[4]:
-            # The factor with R rows first: the other way round is three times slower on CPUs.
-            d_b = (t.t() @ g).t().to(b.dtype).mul_(scaling)
-        if ctx.needs_input_grad[3]:
-            wide = x.reshape(-1, x.shape[-1]).to(products)
-            d_a = (d_t.t() @ (wide if mask is None else wide * mask)).to(a.dtype)
-        if ctx.needs_input_grad[0]:
-            wide_x = g @ weight.to(products)
-            if mask is None:
-                wide_x.addmm_(d_t, wide_a)
-            else:
-                wide_x.add_((d_t @ wide_a).mul_(mask))
-            d_x = wide_x.to(x.dtype).view(x.shape)
-        return d_x, None, None, d_a, d_b, None, None, None
-
-
-def lora_linear(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    a: Tensor,
-    b: Tensor,
-    *,
-    scaling: float,
-    dropout: float = 0.0,
-    products: torch.dtype | None = None,
-) -> Tensor:
-    """A frozen linear layer with a low-rank update, as one operation.
-
-    Args:
-        x: [..., D].
-        weight: [E, D], frozen.
-        bias: [E], frozen.
-        a: [R, D].
-        b: [E, R].
-        scaling: factor on the update.
-        dropout: probability of dropping an input of the update.
-        products: type of the matrix products; unset, the result's.
-
-    Returns:
-        [..., E] in the type a linear layer would return.
-    """
-    mask = None
-    if dropout > 0:
-        kept = torch.empty(x.numel() // x.shape[-1], x.shape[-1], dtype=x.dtype, device=x.device)
-        mask = kept.bernoulli_(1 - dropout).div_(1 - dropout)
-    products = products or _result_dtype(x)
-    return cast(Tensor, _LoraLinear.apply(x, weight, bias, a, b, float(scaling), mask, products))
-
-
-class _RMSNorm(torch.autograd.Function):
-    """x / sqrt(mean(x^2) + eps) * (w + offset), computed in float32 (arXiv:1910.07467)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
-        wide = x.float() if x.dtype != torch.float64 else x
-        length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        ctx.offset = offset
-        return (wide * scale).mul_(weight.to(wide.dtype) + offset).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, scale = ctx.saved_tensors
-        g, wide = gradients[0].to(scale.dtype), x.to(scale.dtype)
-        d_weight = None
-        if ctx.needs_input_grad[1]:
-            d_weight = (g * wide).mul_(scale).flatten(0, -2).sum(0).to(weight.dtype)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            g = g * (weight.to(scale.dtype) + ctx.offset)
-            along = (g * wide).sum(-1, keepdim=True)
-            along.mul_(scale.pow(3)).div_(x.shape[-1])
-            d_x = g.mul_(scale).addcmul_(wide, along, value=-1).to(x.dtype)
-        return d_x, d_weight, None, None
-
-
-def rms_norm(x: Tensor, weight: Tensor, *, eps: float, offset: float = 0.0) -> Tensor:
-    """Root-mean-square norm over the last dimension, as one operation.
-
-    Deviation: the gain is applied before rounding to x's type; some families round before.
-
-    Args:
-        x: [..., D].
-        weight: [D].
-        eps: added to the mean square.
-        offset: added to the weight (1 for Gemma).
-    """
-    return cast(Tensor, _RMSNorm.apply(x, weight, eps, offset))
-
-
-def _silu_slope_(g: Tensor, x: Tensor) -> Tensor:
-    return torch.ops.aten.silu_backward.grad_input(g, x, grad_input=g)
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
-def _gelu_tanh_slope_(g: Tensor, x: Tensor) -> Tensor:
-    return torch.ops.aten.gelu_backward.grad_input(g, x, approximate="tanh", grad_input=g)
-
-
-@dataclass(frozen=True, slots=True)
-class _Activation:
-    """f, and g f'(x) computed in g's place."""
-
-    value: Callable[[Tensor], Tensor]
-    slope_: Callable[[Tensor, Tensor], Tensor]
-
-
-_ACTIVATIONS = (_Activation(F.silu, _silu_slope_), _Activation(_gelu_tanh, _gelu_tanh_slope_))
-
-
-class _Gated(torch.autograd.Function):
-    """f(gate) * up, keeping gate and up alone."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, activation: int) -> Tensor:
-        ctx.save_for_backward(gate, up)
-        ctx.activation = activation
-        return _ACTIVATIONS[activation].value(gate).mul_(up)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gate, up = ctx.saved_tensors
-        activation = _ACTIVATIONS[ctx.activation]
-        d_up = activation.value(gate).mul_(gradients[0])
-        return activation.slope_(gradients[0] * up, gate), d_up, None
-
-
-def gated(gate: Tensor, up: Tensor, activation: int = 0) -> Tensor:
-    """f(gate) * up for activation 0 (SiLU) or 1 (GELU by tanh), as one operation."""
-    return cast(Tensor, _Gated.apply(gate, up, activation))
+__all__ = ["fuse", "linear_forward", "restore", "unfuse"]
 
 
 def linear_forward(module: nn.Linear, x: Tensor, *, products: torch.dtype) -> Tensor:
     """Run a linear layer; if it is frozen, with products in another type than the result's."""
     trained = module.weight.requires_grad or (module.bias is not None and module.bias.requires_grad)
-    if trained or products == _result_dtype(x) == module.weight.dtype:
+    if trained or products == result_dtype(x) == module.weight.dtype:
         return F.linear(x, module.weight, module.bias)
-    return cast(Tensor, _FrozenLinear.apply(x, module.weight, module.bias, products))
+    return frozen_linear(x, module.weight, module.bias, products)
+
+
+def _is_off(module: Any) -> bool:
+    """Whether a LoRA layer is its base layer for now."""
+    active = any(name in module.lora_A for name in module.active_adapters)
+    return not module.merged and (module.disable_adapters or not active)
+
+
+def _plain_lora(module: Any) -> Lora | None:
+    """Return a LoRA layer's parts if it is on and of the plain kind."""
+    active = [name for name in module.active_adapters if name in module.lora_A]
+    base = module.base_layer
+    if module.merged or module.disable_adapters or len(active) != 1 or base.weight.requires_grad:
+        return None
+    (name,) = active
+    if name in module.lora_variant or module.lora_bias[name]:
+        return None
+    dropout = module.lora_dropout[name]
+    return Lora(
+        base.weight,
+        base.bias,
+        module.lora_A[name].weight,
+        module.lora_B[name].weight,
+        float(module.scaling[name]),
+        dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0,
+    )
 
 
 def _lora_forward(
     module: Any, x: Tensor, *args: Any, products: torch.dtype, **kwargs: Any
 ) -> Tensor:
-    base = module.base_layer
-    active = [name for name in module.active_adapters if name in module.lora_A]
-    if not (args or kwargs) and not module.merged:
-        if module.disable_adapters or not active:
-            return linear_forward(base, x, products=products)
-        (name, *more) = active
-        plain = name not in module.lora_variant and not module.lora_bias[name]
-        if not more and plain and not base.weight.requires_grad:
-            dropout = module.lora_dropout[name]
+    if not args and not kwargs:
+        if _is_off(module):
+            return linear_forward(module.base_layer, x, products=products)
+        lora = _plain_lora(module)
+        if lora is not None:
             return lora_linear(
                 x,
-                base.weight,
-                base.bias,
-                module.lora_A[name].weight,
-                module.lora_B[name].weight,
-                scaling=module.scaling[name],
-                dropout=dropout.p if isinstance(dropout, nn.Dropout) and dropout.training else 0.0,
+                lora.weight,
+                lora.bias,
+                lora.a,
+                lora.b,
+                scaling=lora.scaling,
+                dropout=lora.dropout,
                 products=products,
             )
     return type(module).forward(module, x, *args, **kwargs)
@@ -267,8 +87,19 @@ def _norm_forward(module: Any, x: Tensor, *, eps: float, offset: float) -> Tenso
     return rms_norm(x, module.weight, eps=eps, offset=offset)
 
 
-def _mlp_forward(module: Any, x: Tensor, *, activation: int) -> Tensor:
+def _mlp_forward(module: Any, x: Tensor, *, activation: int, products: torch.dtype) -> Tensor:
+    parts = (module.gate_proj, module.up_proj, module.down_proj)
+    if torch.is_grad_enabled() and all(map(_is_fused_lora, parts)):
+        loras = [_plain_lora(part) for part in parts]
+        gate, up, down = loras
+        if gate and up and down and not (gate.dropout or up.dropout or down.dropout):
+            return lora_mlp(x, gate, up, down, activation=activation, products=products)
     return module.down_proj(gated(module.gate_proj(x), module.up_proj(x), activation))
+
+
+def _is_fused_lora(module: nn.Module) -> bool:
+    replaced = module.__dict__.get("forward")
+    return isinstance(replaced, partial) and replaced.func is _lora_forward
 
 
 def _is_plain_linear(module: Any) -> bool:
@@ -297,7 +128,7 @@ def _fused_norm(module: Any) -> Callable[..., Tensor] | None:
     return None
 
 
-def _fused_mlp(module: Any) -> Callable[..., Tensor] | None:
+def _fused_mlp(module: Any, products: torch.dtype) -> Callable[..., Tensor] | None:
     parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
     if not all(isinstance(part, nn.Module) for part in parts) or not hasattr(module, "act_fn"):
         return None
@@ -305,8 +136,8 @@ def _fused_mlp(module: Any) -> Callable[..., Tensor] | None:
     weight = next(module.parameters(), None)
     if inputs is None or weight is None:
         return None
-    for activation in range(len(_ACTIVATIONS)):
-        candidate = partial(_mlp_forward, module, activation=activation)
+    for activation in range(len(ACTIVATIONS)):
+        candidate = partial(_mlp_forward, module, activation=activation, products=products)
         if _agree(module, candidate, inputs, weight):
             return candidate
     return None
@@ -342,7 +173,11 @@ def fuse(model: nn.Module, products: torch.dtype) -> int:
     """
     changed = 0
     modules = [m for m in model.modules() if "forward" not in m.__dict__]
-    for find in (lambda m: _fused_lora(m, products), _fused_norm, _fused_mlp):
+    for find in (
+        lambda m: _fused_lora(m, products),
+        _fused_norm,
+        lambda m: _fused_mlp(m, products),
+    ):
         for module in modules:
             replacement = find(module)
             if replacement is not None:

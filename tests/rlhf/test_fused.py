@@ -8,7 +8,8 @@ from peft import LoraConfig, get_peft_model
 from tree_models import build, mixed_batch
 
 from swiftrl.backends.products import product_dtype
-from swiftrl.rlhf import fused, widen
+from swiftrl.rlhf import fused, fused_ops, widen
+from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
 from swiftrl.rlhf.last_layer import shorten_last_layer
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.scoring import Scorer
@@ -24,7 +25,7 @@ def test_lora_linear(with_bias):
     x, a, b = randn(2, 3, 5), randn(2, 5, seed=1), randn(4, 2, seed=2)
     weight = randn(4, 5, seed=3, grad=False)
     bias = randn(4, seed=4, grad=False) if with_bias else None
-    run = partial(fused.lora_linear, scaling=0.7)
+    run = partial(fused_ops.lora_linear, scaling=0.7)
     found = run(x, weight, bias, a, b)
     expected = torch.nn.functional.linear(x, weight, bias) + 0.7 * (x @ a.t() @ b.t())
     torch.testing.assert_close(found, expected)
@@ -35,7 +36,7 @@ def test_lora_linear_drops_inputs_of_the_update_alone():
     x, a, b = randn(64, 8), randn(2, 8, seed=1), randn(4, 2, seed=2)
     weight = randn(4, 8, seed=3, grad=False)
     torch.manual_seed(0)
-    found = fused.lora_linear(x, weight, None, a, b, scaling=1.0, dropout=0.5)
+    found = fused_ops.lora_linear(x, weight, None, a, b, scaling=1.0, dropout=0.5)
     torch.manual_seed(0)
     mask = torch.empty(64, 8, dtype=x.dtype).bernoulli_(0.5) / 0.5
     expected = x @ weight.t() + (x * mask) @ a.t() @ b.t()
@@ -51,7 +52,7 @@ def test_lora_linear_in_bfloat16_with_wide_products():
     x = randn(32, 16, dtype=torch.float32, grad=False).bfloat16().requires_grad_()
     a, b = randn(4, 16, dtype=torch.float32, seed=1), randn(8, 4, dtype=torch.float32, seed=2)
     weight = randn(8, 16, dtype=torch.float32, seed=3, grad=False).bfloat16()
-    found = fused.lora_linear(x, weight, None, a, b, scaling=0.5, products=torch.float32)
+    found = fused_ops.lora_linear(x, weight, None, a, b, scaling=0.5, products=torch.float32)
     wide = x.float()
     expected = wide @ weight.float().t() + 0.5 * (wide @ a.t() @ b.t())
     assert found.dtype == torch.bfloat16
@@ -67,7 +68,7 @@ def test_lora_linear_in_bfloat16_with_wide_products():
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 def test_rms_norm(offset):
     x, weight = randn(2, 3, 5), randn(5, seed=1)
-    run = partial(fused.rms_norm, eps=1e-5, offset=offset)
+    run = partial(fused_ops.rms_norm, eps=1e-5, offset=offset)
     expected = x / (x.square().mean(-1, keepdim=True) + 1e-5).sqrt() * (weight + offset)
     torch.testing.assert_close(run(x, weight), expected)
     assert torch.autograd.gradcheck(run, (x, weight))
@@ -79,13 +80,41 @@ def test_gated(activation):
     f = torch.nn.functional.silu
     if activation:
         f = partial(torch.nn.functional.gelu, approximate="tanh")
-    torch.testing.assert_close(fused.gated(gate, up, activation), f(gate) * up)
-    assert torch.autograd.gradcheck(partial(fused.gated, activation=activation), (gate, up))
+    torch.testing.assert_close(fused_ops.gated(gate, up, activation), f(gate) * up)
+    assert torch.autograd.gradcheck(partial(fused_ops.gated, activation=activation), (gate, up))
+
+
+@pytest.mark.parametrize("activation", [0, 1])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_lora_mlp(activation, with_bias):
+    x = randn(2, 3, 4)
+    sizes = ((6, 4), (6, 4), (4, 6))
+    trained, frozen, biases = [], [], []
+    for seed, (outputs, inputs) in enumerate(sizes):
+        trained += [randn(2, inputs, seed=seed), randn(outputs, 2, seed=10 + seed)]
+        frozen.append(randn(outputs, inputs, seed=20 + seed, grad=False))
+        biases.append(randn(outputs, seed=30 + seed, grad=False) if with_bias else None)
+
+    def layers(*trained):
+        pairs = zip(trained[::2], trained[1::2], strict=True)
+        return [Lora(frozen[i], biases[i], a, b, 0.5 + i) for i, (a, b) in enumerate(pairs)]
+
+    def run(x, *trained):
+        return lora_mlp(x, *layers(*trained), activation=activation, products=torch.float64)
+
+    def plain(x, layer):
+        update = x @ layer.a.t() @ layer.b.t()
+        return torch.nn.functional.linear(x, layer.weight, layer.bias) + layer.scaling * update
+
+    gate, up, down = layers(*trained)
+    inner = fused_ops.ACTIVATIONS[activation].value(plain(x, gate)) * plain(x, up)
+    torch.testing.assert_close(run(x, *trained), plain(inner, down))
+    assert torch.autograd.gradcheck(run, (x, *trained))
 
 
 def test_backward_may_run_twice():
     gate, up = randn(3, 5), randn(3, 5, seed=1)
-    total = fused.gated(gate, up).sum()
+    total = fused_ops.gated(gate, up).sum()
     first = torch.autograd.grad(total, (gate, up), retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(total, (gate, up)), first)
 

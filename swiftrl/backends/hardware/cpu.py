@@ -100,6 +100,10 @@ BACKEND = CpuBackend(
     device_type="cpu",
     dist_backend="gloo",
     start_method="fork",
+    # Threads that wait for each other sleep. Spinning, the default, costs a busy machine several
+    # times the processor time and the wall time of a step (12.2 s against 4.7 s, 11.6 against
+    # 2.8), and gains an idle one a tenth of its wall time.
+    environment={"train": {"OMP_WAIT_POLICY": "PASSIVE"}},
     capabilities=Capabilities(
         fp16=False,
         attention=("sdpa", "eager"),
