@@ -61,7 +61,7 @@ def _first_fit(value: Any, kinds: list[Any], whole: Any, where: str) -> Any:
     raise ConfigError(f"{where}: found {value!r}; expected {type_name(whole)}.")
 
 
-def _mapping(value: Any, where: str) -> dict:
+def _mapping(value: Any, where: str) -> dict[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -87,7 +87,7 @@ def _scalar(value: Any, kind: Any, where: str) -> Any:
         raise problem
     try:
         if kind is int and isinstance(value, float):
-            if value != int(value):
+            if not value.is_integer():
                 raise problem
             return int(value)
         return kind(value)

@@ -9,7 +9,7 @@ import pkgutil
 import sys
 import zlib
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
@@ -84,7 +84,7 @@ class Registry(Generic[T]):
         for name in self.names():
             yield name, self.get(name)
 
-    def _entry_points(self) -> dict:
+    def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=f"swiftrl.{self.kind}")}
 
 

@@ -22,7 +22,7 @@ class DataConfig:
     split_dataset_ratio: float = setting(
         0.0, "Share of --dataset held out when there is no --val_dataset."
     )
-    columns: dict = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
+    columns: dict[str, str] = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
     dataset_info: str | None = setting(
         None,
         "A LLaMA-Factory dataset_info.json: names in --dataset are looked up there.",

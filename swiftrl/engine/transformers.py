@@ -241,7 +241,9 @@ class _Stopper(StoppingCriteria):
     def __init__(self, run: _Run) -> None:
         self._run = run
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+    def __call__(  # type: ignore[override]
+        self, input_ids: torch.Tensor, scores: Any, **kwargs: Any
+    ) -> torch.Tensor:
         done = [reason is not None for reason in self._run.reasons]
         return torch.tensor(done, device=input_ids.device)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
@@ -105,7 +105,7 @@ def _mention_experts(model: PreTrainedModel) -> None:
         )
 
 
-def _is_linear(module) -> bool:
+def _is_linear(module: Any) -> bool:
     import torch
     from transformers.pytorch_utils import Conv1D
 

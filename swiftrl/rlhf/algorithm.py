@@ -121,6 +121,6 @@ class Algorithm(ABC, Generic[Settings]):
         """Take back what `state_dict` gave."""
 
 
-ALGORITHMS: Registry[type[Algorithm]] = Registry(
+ALGORITHMS: Registry[type[Algorithm[Any]]] = Registry(
     "algorithm", "swiftrl.rlhf.algorithms", "ALGORITHM"
 )

@@ -159,7 +159,7 @@ def _endless(data: Iterable[Any]) -> Iterator[Any]:
 def _ahead(make: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[Any]:
     """Yield make(argument) for each, computed in one thread up to STEPS_AHEAD before its turn."""
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="collate") as pool:
-        waiting: list[Future] = []
+        waiting: list[Future[Any]] = []
         following = iter(arguments)
         try:
             for argument in islice(following, STEPS_AHEAD):

@@ -44,7 +44,7 @@ class Training:
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
     loss_scale: LossScale
-    algorithm: Algorithm
+    algorithm: Algorithm[Any]
     state: RunState = field(default_factory=RunState)
     window: Sums = field(default_factory=Sums)
 

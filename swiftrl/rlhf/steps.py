@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +82,7 @@ class Passes:
     """
 
     def __init__(
-        self, policy: PolicyLike, algorithm: Algorithm, processes: Processes, seed: int
+        self, policy: PolicyLike, algorithm: Algorithm[Any], processes: Processes, seed: int
     ) -> None:
         self.policy, self.algorithm, self.processes, self.seed = policy, algorithm, processes, seed
         # A model just built may have modules in either mode; `_switch` trusts the outermost one.

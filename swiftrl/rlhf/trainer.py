@@ -83,7 +83,7 @@ class Trainer:
     def __init__(
         self,
         policy: PolicyLike,
-        algorithm: Algorithm,
+        algorithm: Algorithm[Any],
         train_data: Rows | Iterable[Any],
         eval_data: Rows | None,
         config: TrainConfig,

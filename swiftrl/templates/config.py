@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from swiftrl.core.config import setting
 
@@ -42,4 +43,4 @@ class TemplateConfig:
     response_prefix: str | None = setting(
         None, "Text that every reply starts with, given and not trained."
     )
-    chat_template_kwargs: dict = setting({}, "More variables for the template, as JSON.")
+    chat_template_kwargs: dict[str, Any] = setting({}, "More variables for the template, as JSON.")

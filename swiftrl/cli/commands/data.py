@@ -28,7 +28,7 @@ class CheckConfig:
         "What the rows must serve as. Unset: what each row looks like.",
         choices=("preference", "instruction", "text", "labelled", "prompt"),
     )
-    columns: dict = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
+    columns: dict[str, str] = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
     dataset_info: str | None = setting(None, "A LLaMA-Factory dataset_info.json.")
     json: bool = setting(False, "Print the report as JSON.")
 

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from swiftrl import __version__
+from swiftrl.backends.base import Check
 from swiftrl.cli.command import Command
 from swiftrl.core import log
 from swiftrl.core.config import Settings, setting
@@ -34,8 +35,6 @@ class EnvConfig:
 
 def run(settings: Settings) -> int:
     """Print the report; 0 if everything needed is there, else 2."""
-    from swiftrl.backends.base import Check
-
     checks = [
         Check("swiftrl", __version__),
         Check("python", f"{platform.python_version()} ({sys.executable})", "3.10 to 3.13"),
@@ -62,26 +61,21 @@ def run(settings: Settings) -> int:
     return 0 if all(check.ok for check in checks) else 2
 
 
-def _package(name: str):
-    from swiftrl.backends.base import Check
-
+def _package(name: str) -> Check:
     try:
         return Check(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Check(name, "not installed", todo=f"pip install {name}", ok=False)
 
 
-def _extra(name: str, purpose: str):
-    from swiftrl.backends.base import Check
-
+def _extra(name: str, purpose: str) -> Check:
     if importlib.util.find_spec(name) is None:
         todo = f"only for {purpose}: pip install 'swiftrl[{name}]'"
         return Check(name, "not installed", todo=todo)
     return Check(name, importlib.metadata.version(name))
 
 
-def _hardware() -> list:
-    from swiftrl.backends.base import Check
+def _hardware() -> list[Check]:
     from swiftrl.backends.detect import detect
 
     backend = detect()
@@ -91,17 +85,14 @@ def _hardware() -> list:
     ]
 
 
-def _disk():
-    from swiftrl.backends.base import Check
-
+def _disk() -> Check:
     free = shutil.disk_usage(".").free / 2**30
     return Check(
         "disk", f"{free:.0f} GiB free here", todo="free some space" if free < 5 else "", ok=free > 1
     )
 
 
-def _builtin():
-    from swiftrl.backends.base import Check
+def _builtin() -> Check:
     from swiftrl.models.builtin_models import builtin_names
 
     return Check("built-in models", " ".join(f"builtin:{name}" for name in builtin_names()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def _chat(prompt: str | None, engine: Any, template: Any, sampling: Any) -> int:
     if prompt is not None:
         chat.ask(prompt)
     elif sys.stdin.isatty():
-        import readline  # noqa: F401 - gives input() history and line editing
+        importlib.import_module("readline")  # gives input() history and line editing
 
         chat.run()
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from swiftrl.cli.command import Command
 from swiftrl.cli.training import load_plugins, run_training, training_groups
@@ -23,12 +24,12 @@ class RlhfConfig:
     rlhf_type: str = setting("dpo", "Algorithm; its own flags stand at the end of this page.")
 
 
-def algorithms() -> dict[str, type[Algorithm]]:
+def algorithms() -> dict[str, type[Algorithm[Any]]]:
     """Return the algorithms of this command by name."""
     return {name: item for name, item in ALGORITHMS.items() if item.command == "rlhf"}
 
 
-def chosen(argv: Sequence[str]) -> type[Algorithm]:
+def chosen(argv: Sequence[str]) -> type[Algorithm[Any]]:
     """Return the algorithm that the words ask for.
 
     Raises:

@@ -30,7 +30,7 @@ class ViewConfig:
         choices=("preference", "instruction", "text", "labelled", "prompt"),
     )
     rows: int = setting(3, "Rows shown, from the first; 0 shows all (or #n of --data).")
-    columns: dict = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
+    columns: dict[str, str] = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
     json: bool = setting(False, "Print JSON, one object a row, every token with its weight.")
 
 
