@@ -43,13 +43,12 @@ def causal_lm(model: nn.Module) -> Any:
     """
     if not hasattr(model, "peft_config"):
         return model
-    if getattr(model, "active_peft_config", None) is not None:
-        config = model.active_peft_config
-        if getattr(config, "is_prompt_learning", False):
-            raise ModelError(
-                f"{config.peft_type}: adapters that prepend virtual tokens cannot be trained "
-                "here. Use --tuner_type lora or full."
-            )
+    config: Any = getattr(model, "active_peft_config", None)
+    if config is not None and getattr(config, "is_prompt_learning", False):
+        raise ModelError(
+            f"{config.peft_type}: adapters that prepend virtual tokens cannot be trained "
+            "here. Use --tuner_type lora or full."
+        )
     get_base_model = getattr(model, "get_base_model", None)
     return get_base_model() if get_base_model is not None else model
 

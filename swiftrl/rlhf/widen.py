@@ -43,14 +43,16 @@ def widen(model: nn.Module) -> bool:
         False, with the model as before, if some 16-bit weight belongs to a module of a kind that
         is unknown here.
     """
+    module: Any
     for module in model.modules():
         if "forward" in module.__dict__ or not _has_narrow(module):
             continue
-        if type(module) is nn.Linear:
+        kind = type(module)
+        if kind is nn.Linear:
             module.forward = partial(linear_forward, module, products=torch.float32)
-        elif isinstance(module, nn.Embedding):
+        elif issubclass(kind, nn.Embedding):
             module.forward = partial(_embedding_forward, module)
-        elif type(module) is nn.LayerNorm:
+        elif kind is nn.LayerNorm:
             module.forward = partial(_layer_norm_forward, module)
         else:
             narrow_again(model)
