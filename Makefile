@@ -6,11 +6,11 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint type layers test test-slow check demo docs builtin bench bench-dpo clean
+.PHONY: setup fmt lint type layers test test-slow check demo docs builtin bench bench-dpo parity clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml scripts/setup.sh
+$(READY): pyproject.toml scripts/setup.sh scripts/install_torch.sh
 	PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh
 	touch $(READY)
 
@@ -51,5 +51,8 @@ bench: bench-dpo
 bench-dpo: setup
 	$(BIN)/python benchmarks/dpo.py
 
+parity: setup
+	$(BIN)/python benchmarks/parity_trl.py
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache demo_output
+	rm -rf $(VENV) benchmarks/.venvs build dist .pytest_cache .ruff_cache demo_output

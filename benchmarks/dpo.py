@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from environments import create
+
 HERE = Path(__file__).resolve().parent
 TICK = os.sysconf("SC_CLK_TCK")
 SCRIPTS = {
@@ -26,10 +28,6 @@ SCRIPTS = {
     "trl": "run_trl.py",
     "trl-precomputed": "run_trl.py",
     "swift": "run_swift.py",
-}
-REQUIREMENTS = {
-    "trl": ["torch==2.13.0", "trl==1.16.0", "transformers==5.23.0", "peft==0.21.2"],
-    "swift": ["torch==2.13.0", "ms-swift==4.6.0", "transformers==5.19.0", "peft==0.20.0"],
 }
 
 
@@ -85,7 +83,7 @@ def peak_gib(pid: int) -> float:
 
 
 def start(
-    name: str, python: str, folder: Path, steps: int, server: socket.socket, threads: int
+    name: str, python: str, folder: Path, steps: int, server: socket.socket, threads: int | None
 ) -> Contestant:
     """Start a contestant and wait until it has connected."""
     log = (folder / f"{name}.log").open("w")
@@ -101,19 +99,24 @@ def start(
     return Contestant(name, process, file)
 
 
-def environment(threads: int = 1) -> dict[str, str]:
+def environment(threads: int | None = None) -> dict[str, str]:
     """The same for all: so many threads, nothing fetched."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(HERE / "contestants")]),
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "OMP_NUM_THREADS": str(threads),
+        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
     }
 
 
 def race(
-    pythons: dict[str, str], shape: tuple[int, int], *, steps: int, threads: int, folder: Path
+    pythons: dict[str, str],
+    shape: tuple[int, int],
+    *,
+    steps: int,
+    threads: int | None,
+    folder: Path,
 ) -> dict:
     """Run one shape; return processor seconds and memory by contestant."""
     total = WARM_UP + steps
@@ -159,21 +162,6 @@ def summary(result: dict, shape: tuple[int, int]) -> list[str]:
     return lines
 
 
-def create(name: str, index: list[str]) -> str:
-    """Create a peer's environment under .venvs unless it is there; return its Python."""
-    folder = HERE / ".venvs" / name
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        torch, *others = REQUIREMENTS[name]
-        pip = [python, "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, torch, *index], check=True)
-        subprocess.run([*pip, torch, *others], check=True)
-        subprocess.run([python, "-m", "compileall", "-q", folder / "lib"], check=False)
-        (folder / "complete").touch()
-    return str(python)
-
-
 WARM_UP = 2
 
 
@@ -182,18 +170,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="+", default=["256/128", "512/64", "64/192"])
     parser.add_argument("--steps", type=int, default=5, help="measured steps a shape")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each contestant")
+    parser.add_argument("--threads", type=int, help="of each contestant; unset, its own default")
     parser.add_argument("--contestants", nargs="+", choices=SCRIPTS, default=["trl", "swift"])
     parser.add_argument("--trl_python", help="Python with TRL; unset, created under .venvs")
     parser.add_argument("--swift_python", help="Python with ms-swift; unset, created")
     parser.add_argument("--output", type=Path, default=HERE / "results")
     given = parser.parse_args()
-    cpu = ["--index-url", "https://download.pytorch.org/whl/cpu"]
     pythons = {"swiftrl": sys.executable}
     for name in given.contestants:
         peer = name.split("-")[0]
         if peer != "swiftrl":
-            pythons[name] = getattr(given, f"{peer}_python") or create(peer, cpu)
+            pythons[name] = getattr(given, f"{peer}_python") or create(peer)
     given.output.mkdir(parents=True, exist_ok=True)
     results, lines = {}, []
     for text in given.shapes:

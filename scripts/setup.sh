@@ -3,7 +3,6 @@
 set -eu
 PYTHON=${PYTHON:-python3}
 VENV=${VENV:-.venv}
-TORCH=2.13.0
 
 "$PYTHON" - <<'CHECK' || exit 1
 import sys
@@ -13,19 +12,6 @@ if not (3, 10) <= sys.version_info[:2] < (3, 14):
 CHECK
 
 [ -x "$VENV/bin/python" ] || "$PYTHON" -m venv "$VENV"
-pip() { "$VENV/bin/python" -m pip --disable-pip-version-check install --quiet "$@"; }
-
-if "$VENV/bin/python" -c 'import torch' 2>/dev/null; then
-    echo "torch is there already"
-elif command -v nvidia-smi >/dev/null 2>&1 || [ "$(uname -s)" = Darwin ]; then
-    echo "installing torch $TORCH for this machine"
-    pip "torch==$TORCH"
-else
-    # The plain wheel on Linux brings gigabytes of CUDA libraries that a CPU has no use for.
-    echo "installing torch $TORCH, CPU build"
-    pip "torch==$TORCH+cpu" 2>/dev/null ||
-        pip "torch==$TORCH" --index-url https://download.pytorch.org/whl/cpu 2>/dev/null ||
-        pip "torch==$TORCH"
-fi
+sh "$(dirname "$0")/install_torch.sh" "$VENV/bin/python"
 echo "installing swiftrl and its tools"
-pip -e ".[dev]"
+"$VENV/bin/python" -m pip --disable-pip-version-check install --quiet -e ".[dev]"
