@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from functools import lru_cache
+from importlib import resources
+from typing import Any, Literal, cast, get_args
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.registry import Registry, did_you_mean
 from swiftrl.models.spec import ModelSpec
 
-__all__ = ["FAMILIES", "all_specs", "by_architecture", "by_hub_id", "by_name"]
+__all__ = [
+    "FAMILIES",
+    "Tested",
+    "all_specs",
+    "by_architecture",
+    "by_hub_id",
+    "by_name",
+    "conformance",
+    "tested_level",
+    "tested_of",
+]
+
+Tested = Literal["golden", "tiny", "listed"]
+_BEST_FIRST: tuple[Tested, ...] = get_args(Tested)
 
 FAMILIES: Registry[tuple[ModelSpec, ...]] = Registry("family", "swiftrl.models.families", "SPECS")
 
@@ -50,3 +67,27 @@ def by_hub_id(hub_id: str) -> ModelSpec | None:
 def by_architecture(architecture: str) -> tuple[ModelSpec, ...]:
     """Return the specs whose models are of class `architecture`; several families may share one."""
     return tuple(spec for spec in all_specs() if architecture in spec.architectures)
+
+
+@lru_cache(maxsize=1)
+def conformance() -> Mapping[str, Mapping[str, Any]]:
+    """Return what the conformance suite found: class name -> "level", "checks" and more.
+
+    The key "_versions" holds the versions of the packages that it ran with.
+    """
+    file = resources.files("swiftrl.models") / "conformance.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def tested_level(architecture: str) -> Tested:
+    """Return how well a class of models is tested.
+
+    "golden": compared with published weights; "tiny": a small random model of the class went
+    through every check of the conformance suite; "listed": known by name only.
+    """
+    return cast(Tested, conformance().get(architecture, {}).get("level", "listed"))
+
+
+def tested_of(spec: ModelSpec) -> Tested:
+    """Return how well a family is tested: the level of its least tested architecture."""
+    return max((tested_level(name) for name in spec.architectures), key=_BEST_FIRST.index)

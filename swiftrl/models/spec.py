@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["HubId", "ModelSpec", "Tested", "Towers", "same_ids"]
+__all__ = ["Capability", "HubId", "Markers", "Modality", "ModelSpec", "Towers", "same_ids"]
 
-Tested = Literal["golden", "tiny", "listed"]
+Modality = Literal["text", "image", "video", "audio"]
+Capability = Literal["base", "chat", "tools", "reasoning", "reward", "embedding", "reranker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,35 @@ class Towers:
 
 
 @dataclass(frozen=True, slots=True)
+class Markers:
+    """What a model's folder must hold to be of a family that shares its architecture with others.
+
+    Every condition given must hold; of several families whose conditions hold, the one with the
+    most wins. A family without conditions is what is left when no other one's hold.
+
+    Attributes:
+        config: dotted key of config.json -> accepted values, e.g. {"vocab_size": (128256,)} or
+            {"rope_scaling.rope_type": ("llama3",)}; None is the value of an absent key.
+        tokens: tokens that the tokenizer must have, e.g. ("<|eot_id|>",).
+        template_contains: texts that must occur in the chat template.
+        names: fragments, in lower case, one of which must occur in the name the model is asked
+            for by, the folder's name, or config.json's "_name_or_path".
+    """
+
+    config: Mapping[str, tuple[str | int | float | bool | None, ...]] = field(
+        default_factory=dict, hash=False
+    )
+    tokens: tuple[str, ...] = ()
+    template_contains: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of conditions."""
+        texts = len(self.tokens) + len(self.template_contains)
+        return len(self.config) + texts + bool(self.names)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """One model family that loads, trains and stops in the same way.
 
@@ -59,21 +90,30 @@ class ModelSpec:
         towers: parts of a multimodal model.
         min_transformers: first version of transformers that has the architectures.
         requires: extra packages that the processor needs.
-        tested: "golden" (compared with the published weights), "tiny" (a random model of this
-            architecture runs through training, generation, saving) or "listed" (known by name).
+        markers: what tells the family from others with the same architecture.
+        tool_syntax: how the model writes tool calls, a name in templates/tools; None means that
+            the chat template's text shows it, or that the model was taught no calls.
+        reasoning: the style of the marks around its reasoning, e.g. "think"; None is none.
+        capabilities: what the published models were made for.
+        quant_groups: linear layers of one decoder layer, those that share an input together, in
+            order of execution, e.g. (("q_proj", "k_proj", "v_proj"), ("o_proj",)).
     """
 
     name: str
     architectures: tuple[str, ...]
     hub_ids: tuple[HubId, ...] = ()
-    modalities: tuple[Literal["text", "image", "video", "audio"], ...] = ("text",)
+    modalities: tuple[Modality, ...] = ("text",)
     template: str | None = None
     stop_tokens: tuple[str, ...] = ()
     lora_targets: tuple[str, ...] = ()
     towers: Towers = Towers()
     min_transformers: str | None = None
     requires: tuple[str, ...] = ()
-    tested: Tested = "listed"
+    markers: Markers = Markers()
+    tool_syntax: str | None = None
+    reasoning: str | None = None
+    capabilities: tuple[Capability, ...] = ("chat",)
+    quant_groups: tuple[tuple[str, ...], ...] = ()
 
 
 def same_ids(*ids: str) -> tuple[HubId, ...]:
