@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.registry import Registry, did_you_mean
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Tested = Literal["golden", "tiny", "listed"]
-_BEST_FIRST: tuple[Tested, ...] = get_args(Tested)
+_BEST_FIRST: tuple[Tested, ...] = ("golden", "tiny", "listed")
 
 FAMILIES: Registry[tuple[ModelSpec, ...]] = Registry("family", "swiftrl.models.families", "SPECS")
 
@@ -90,4 +90,5 @@ def tested_level(architecture: str) -> Tested:
 
 def tested_of(spec: ModelSpec) -> Tested:
     """Return how well a family is tested: the level of its least tested architecture."""
-    return max((tested_level(name) for name in spec.architectures), key=_BEST_FIRST.index)
+    levels = [tested_level(name) for name in spec.architectures]
+    return max(levels, key=_BEST_FIRST.index)

@@ -9,9 +9,10 @@ from typing import Any
 
 from swiftrl.core.errors import ModelError
 from swiftrl.models.builtin_models import builtin_names, builtin_path
-from swiftrl.models.catalog import all_specs, by_architecture, by_hub_id, by_name
+from swiftrl.models.catalog import all_specs, by_name
 from swiftrl.models.folder import check_model_folder
 from swiftrl.models.hub import download, is_hub_id
+from swiftrl.models.identify import family_of
 from swiftrl.models.spec import ModelSpec
 
 __all__ = ["Resolved", "resolve"]
@@ -64,13 +65,14 @@ def resolve(
         token: for private repositories.
 
     Raises:
-        ModelError: nothing there, or what is there is incomplete or unsafe.
+        ModelError: nothing there, or what is there is incomplete or unsafe, or only the user can
+            tell its family.
         ConfigError: unknown model_type, or an optional package is absent.
     """
     spec = by_name(model_type) if model_type else None
     path = _locate(model, use_hf=use_hf, revision=revision, token=token)
     config = check_model_folder(path)
-    return Resolved(path, model, spec or _spec_of(model, config), config)
+    return Resolved(path, model, spec or family_of(model, path, config), config)
 
 
 def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None) -> Path:
@@ -109,13 +111,3 @@ def _nearest(model: str, path: Path) -> str:
     if hints:
         return f" Did you mean {' or '.join(hints)}?"
     return " Expected a local folder, builtin:NAME, or a hub id such as Qwen/Qwen3-0.6B."
-
-
-def _spec_of(model: str, config: dict[str, Any]) -> ModelSpec | None:
-    """Return the spec listed for a hub id, else for the architecture if only one family has it."""
-    listed = by_hub_id(model)
-    architecture = next(iter(config.get("architectures") or ()), "")
-    candidates = by_architecture(architecture)
-    if listed is not None and listed in candidates:
-        return listed
-    return candidates[0] if len(candidates) == 1 else None
