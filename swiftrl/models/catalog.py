@@ -90,5 +90,5 @@ def tested_level(architecture: str) -> Tested:
 
 def tested_of(spec: ModelSpec) -> Tested:
     """Return how well a family is tested: the level of its least tested architecture."""
-    levels = [tested_level(name) for name in spec.architectures]
+    levels: list[Tested] = [tested_level(name) for name in spec.architectures]
     return max(levels, key=_BEST_FIRST.index)

@@ -1,0 +1,82 @@
+"""The registry as lists: models by name and modality, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from swiftrl.models.catalog import all_specs, tested_of
+from swiftrl.models.spec import HubId, ModelSpec
+
+__all__ = ["MODALITIES", "Found", "counts", "find", "record"]
+
+MODALITIES = ("text", "image", "video", "audio", "vision")
+Found = tuple[ModelSpec, tuple[HubId, ...]]
+
+
+def find(search: str | None = None, modality: str | None = None) -> list[Found]:
+    """Return families with their published models, sorted by the family's name.
+
+    Args:
+        search: words that must all occur, in any case, in the family's name, an architecture or
+            the id; a family whose name or architecture has them is listed with all its models.
+        modality: "text" lists the families that take nothing else; "image", "video" and "audio"
+            those that take it, "vision" those that take image or video.
+    """
+    words = (search or "").lower().split()
+    found: list[Found] = []
+    for spec in sorted(all_specs(), key=lambda spec: spec.name):
+        if modality is not None and not _takes(spec, modality):
+            continue
+        ids = spec.hub_ids
+        about = " ".join((spec.name, *spec.architectures)).lower()
+        if not all(word in about for word in words):
+            ids = tuple(hub for hub in ids if _matches(f"{about} {_text(hub)}", words))
+            if not ids:
+                continue
+        found.append((spec, ids))
+    return found
+
+
+def counts(found: Sequence[Found]) -> dict[str, int]:
+    """Return the numbers of text-only ids, multimodal ids, architectures and families."""
+    text = sum(len(ids) for spec, ids in found if _takes(spec, "text"))
+    return {
+        "text_ids": text,
+        "multimodal_ids": sum(len(ids) for _, ids in found) - text,
+        "architectures": len({name for spec, _ in found for name in spec.architectures}),
+        "families": len(found),
+    }
+
+
+def record(spec: ModelSpec, hub: HubId) -> dict[str, Any]:
+    """Return one published model as plain values, for JSON."""
+    return {
+        "modelscope": hub.on(use_hf=False),
+        "huggingface": hub.on(use_hf=True),
+        "model_type": spec.name,
+        "architectures": list(spec.architectures),
+        "modalities": list(spec.modalities),
+        "template": spec.template,
+        "tool_syntax": spec.tool_syntax,
+        "reasoning": spec.reasoning,
+        "capabilities": list(spec.capabilities),
+        "min_transformers": spec.min_transformers,
+        "requires": list(spec.requires),
+        "tested": tested_of(spec),
+    }
+
+
+def _takes(spec: ModelSpec, modality: str) -> bool:
+    if modality == "text":
+        return set(spec.modalities) == {"text"}
+    wanted = {"image", "video"} if modality == "vision" else {modality}
+    return bool(wanted & set(spec.modalities))
+
+
+def _text(hub: HubId) -> str:
+    return f"{hub.modelscope} {hub.huggingface or ''}".lower()
+
+
+def _matches(text: str, words: Sequence[str]) -> bool:
+    return all(word in text for word in words)
