@@ -26,16 +26,27 @@ def test_look_ups():
     spec = by_hub_id("meta-llama/Llama-3.2-1B-Instruct")
     assert spec is not None and spec.name == "llama"
     assert by_hub_id("LLM-Research/Llama-3.2-1B-Instruct") is spec
-    assert by_architecture("LlamaForCausalLM") == (spec,)
+    assert spec in by_architecture("LlamaForCausalLM")
     assert by_hub_id("nobody/nothing") is None
 
 
 @pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: spec.name)
-def test_transformers_has_every_architecture_that_generates(spec):
+def test_architectures_are_known_to_transformers_or_nothing_is_claimed_about_them(spec):
     import transformers
 
-    for architecture in spec.architectures:
-        assert getattr(transformers, architecture).can_generate()
+    native = [name for name in spec.architectures if hasattr(transformers, name)]
+    if native and {"base", "chat"} & set(spec.capabilities):
+        assert all(getattr(transformers, name).can_generate() for name in native)
+    # The layers of a class that is not in transformers cannot be checked here.
+    assert bool(native) == bool(spec.lora_targets)
+
+
+def test_the_zoo_is_as_large_as_promised():
+    text = [spec for spec in all_specs() if spec.modalities == ("text",)]
+    multimodal = [spec for spec in all_specs() if spec.modalities != ("text",)]
+    assert sum(len(spec.hub_ids) for spec in text) >= 600
+    assert sum(len(spec.hub_ids) for spec in multimodal) >= 300
+    assert len({name for spec in all_specs() for name in spec.architectures}) >= 150
 
 
 def test_the_catalog_needs_no_torch():

@@ -1,16 +1,45 @@
-"""Zhipu AI's GLM models that transformers implements."""
+"""Zhipu AI's GLM text models that transformers implements."""
 
-from swiftrl.models.spec import HubId, ModelSpec
+from __future__ import annotations
 
-_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj")
+from swiftrl.models.layer_names import (
+    DENSE_GROUPS,
+    FUSED_MLP,
+    FUSED_MLP_GROUPS,
+    LATENT,
+    LATENT_GROUPS,
+    LINEAR,
+)
+from swiftrl.models.spec import HubId, Markers, ModelSpec, same_ids
+
+__all__ = ["SPECS"]
 
 SPECS = (
     ModelSpec(
         name="glm",
         architectures=("GlmForCausalLM",),
-        hub_ids=(HubId("ZhipuAI/glm-4-9b-chat-hf", "zai-org/glm-4-9b-chat-hf"),),
+        hub_ids=(
+            HubId("ZhipuAI/glm-4-9b-chat-hf", "zai-org/glm-4-9b-chat-hf"),
+            HubId("ZhipuAI/glm-edge-1.5b-chat", "zai-org/glm-edge-1.5b-chat"),
+            HubId("ZhipuAI/glm-edge-4b-chat", "zai-org/glm-edge-4b-chat"),
+        ),
         stop_tokens=("<|user|>", "<|observation|>"),
-        lora_targets=_LINEAR,
+        lora_targets=FUSED_MLP,
+        min_transformers="4.46.0",
+        tool_syntax="glm4",
+        capabilities=("chat", "tools"),
+        quant_groups=FUSED_MLP_GROUPS,
+    ),
+    ModelSpec(
+        name="glm_edge_v",
+        architectures=("GlmForCausalLM",),
+        hub_ids=(HubId("ZhipuAI/glm-edge-v-2b", "zai-org/glm-edge-v-2b"),),
+        modalities=("text", "image"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=FUSED_MLP,
+        min_transformers="4.46.0",
+        markers=Markers(names=("edge-v",)),
+        quant_groups=FUSED_MLP_GROUPS,
     ),
     ModelSpec(
         name="glm4",
@@ -18,9 +47,82 @@ SPECS = (
         hub_ids=(
             HubId("ZhipuAI/GLM-4-9B-0414", "zai-org/GLM-4-9B-0414"),
             HubId("ZhipuAI/GLM-4-32B-0414", "zai-org/GLM-4-32B-0414"),
+            HubId("ZhipuAI/GLM-4-32B-Base-0414", "zai-org/GLM-4-32B-Base-0414"),
         ),
         stop_tokens=("<|user|>", "<|observation|>"),
-        lora_targets=_LINEAR,
+        lora_targets=FUSED_MLP,
         min_transformers="4.51.3",
+        tool_syntax="glm4",
+        capabilities=("base", "chat", "tools"),
+        quant_groups=FUSED_MLP_GROUPS,
+    ),
+    ModelSpec(
+        name="glm4_z1",
+        architectures=("Glm4ForCausalLM",),
+        hub_ids=(
+            HubId("ZhipuAI/GLM-Z1-9B-0414", "zai-org/GLM-Z1-9B-0414"),
+            HubId("ZhipuAI/GLM-Z1-32B-0414", "zai-org/GLM-Z1-32B-0414"),
+            HubId("ZhipuAI/GLM-Z1-Rumination-32B-0414", "zai-org/GLM-Z1-Rumination-32B-0414"),
+        ),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=FUSED_MLP,
+        min_transformers="4.51.3",
+        markers=Markers(names=("glm-z1",)),
+        tool_syntax="glm4",
+        reasoning="think",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=FUSED_MLP_GROUPS,
+    ),
+    ModelSpec(
+        name="glm4_moe",
+        architectures=("Glm4MoeForCausalLM",),
+        hub_ids=(
+            HubId("ZhipuAI/GLM-4.5-Air-Base", "zai-org/GLM-4.5-Air-Base"),
+            HubId("ZhipuAI/GLM-4.5-Air", "zai-org/GLM-4.5-Air"),
+            HubId("ZhipuAI/GLM-4.5-Air-FP8", "zai-org/GLM-4.5-Air-FP8"),
+            HubId("ZhipuAI/GLM-4.5-Base", "zai-org/GLM-4.5-Base"),
+            HubId("ZhipuAI/GLM-4.5", "zai-org/GLM-4.5"),
+            HubId("ZhipuAI/GLM-4.5-FP8", "zai-org/GLM-4.5-FP8"),
+            HubId("ZhipuAI/GLM-4.6", "zai-org/GLM-4.6"),
+            HubId("ZhipuAI/GLM-4.6-FP8", "zai-org/GLM-4.6-FP8"),
+            HubId("ZhipuAI/GLM-4.7", "zai-org/GLM-4.7"),
+            HubId("ZhipuAI/GLM-4.7-FP8", "zai-org/GLM-4.7-FP8"),
+        ),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=LINEAR,
+        min_transformers="4.54.0",
+        tool_syntax="glm45",
+        reasoning="think",
+        capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="glm4_moe_lite",
+        architectures=("Glm4MoeLiteForCausalLM",),
+        hub_ids=(HubId("ZhipuAI/GLM-4.7-Flash", "zai-org/GLM-4.7-Flash"),),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=LATENT,
+        tool_syntax="glm45",
+        reasoning="think",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=LATENT_GROUPS,
+    ),
+    ModelSpec(
+        name="glm_moe_dsa",
+        architectures=("GlmMoeDsaForCausalLM",),
+        hub_ids=(
+            *same_ids("ZhipuAI/GLM-5.1-FP8", "ZhipuAI/GLM-5.2", "ZhipuAI/GLM-5.2-FP8"),
+            HubId("ZhipuAI/GLM-5", "zai-org/GLM-5"),
+            HubId("ZhipuAI/GLM-5.1", "zai-org/GLM-5.1"),
+            HubId("ZhipuAI/GLM-5.3", "zai-org/GLM-5.3"),
+            HubId("ZhipuAI/GLM-5.3-BF16", "zai-org/GLM-5.3-BF16"),
+        ),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=LATENT,
+        min_transformers="5.2.0",
+        tool_syntax="glm45",
+        reasoning="think",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=LATENT_GROUPS,
     ),
 )

@@ -1,27 +1,241 @@
-"""Mistral AI's models."""
+"""Mistral AI's models, and fine-tunings of them."""
 
-from swiftrl.models.spec import HubId, ModelSpec
+from __future__ import annotations
 
-_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from swiftrl.models.layer_names import (
+    ATTENTION,
+    ATTENTION_GROUPS,
+    DENSE_GROUPS,
+    LATENT,
+    LATENT_GROUPS,
+    LINEAR,
+)
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+
+__all__ = ["SPECS"]
 
 SPECS = (
+    ModelSpec(
+        name="pixtral",
+        architectures=("LlavaForConditionalGeneration",),
+        hub_ids=(HubId("AI-ModelScope/pixtral-12b", "mistral-community/pixtral-12b"),),
+        modalities=("text", "image"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="4.36.0",
+        markers=Markers(config={"vision_config.model_type": ("pixtral",)}),
+        quant_groups=DENSE_GROUPS,
+    ),
     ModelSpec(
         name="mistral",
         architectures=("MistralForCausalLM",),
         hub_ids=(
+            *same_ids(
+                "mistralai/Mistral-Small-24B-Base-2501",
+                "mistralai/Mistral-Small-24B-Instruct-2501",
+                "mistralai/Devstral-Small-2505",
+            ),
+            HubId("LLM-Research/mistral-7b-v0.3", "mistralai/Mistral-7B-v0.3"),
+            HubId("AI-ModelScope/Mistral-7B-Instruct-v0.1", "mistralai/Mistral-7B-Instruct-v0.1"),
             HubId("AI-ModelScope/Mistral-7B-Instruct-v0.2", "mistralai/Mistral-7B-Instruct-v0.2"),
             HubId("LLM-Research/Mistral-7B-Instruct-v0.3", "mistralai/Mistral-7B-Instruct-v0.3"),
+            HubId("AI-ModelScope/Mistral-7B-v0.1", "mistralai/Mistral-7B-v0.1"),
+            HubId("AI-ModelScope/Mistral-7B-v0.2-hf", "alpindale/Mistral-7B-v0.2-hf"),
+            HubId("swift/Codestral-22B-v0.1", "mistralai/Codestral-22B-v0.1"),
+            HubId(
+                "AI-ModelScope/Mistral-Small-Instruct-2409", "mistralai/Mistral-Small-Instruct-2409"
+            ),
+            HubId(
+                "LLM-Research/Mistral-Large-Instruct-2407", "mistralai/Mistral-Large-Instruct-2407"
+            ),
+            HubId("AI-ModelScope/Mistral-Nemo-Base-2407", "mistralai/Mistral-Nemo-Base-2407"),
+            HubId(
+                "AI-ModelScope/Mistral-Nemo-Instruct-2407", "mistralai/Mistral-Nemo-Instruct-2407"
+            ),
+            HubId(
+                "AI-ModelScope/Ministral-8B-Instruct-2410", "mistralai/Ministral-8B-Instruct-2410"
+            ),
         ),
-        lora_targets=_LINEAR,
+        template="mistral",
+        lora_targets=LINEAR,
+        min_transformers="4.34.0",
+        tool_syntax="mistral",
+        capabilities=("base", "chat", "tools"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="zephyr",
+        architectures=("MistralForCausalLM",),
+        hub_ids=(HubId("modelscope/zephyr-7b-beta", "HuggingFaceH4/zephyr-7b-beta"),),
+        lora_targets=LINEAR,
+        min_transformers="4.34.0",
+        markers=Markers(names=("zephyr",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="wizardlm2",
+        architectures=("MistralForCausalLM",),
+        hub_ids=(HubId("AI-ModelScope/WizardLM-2-7B-AWQ", "MaziyarPanahi/WizardLM-2-7B-AWQ"),),
+        lora_targets=LINEAR,
+        min_transformers="4.34.0",
+        markers=Markers(names=("wizardlm",)),
+        quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
         name="mixtral",
         architectures=("MixtralForCausalLM",),
         hub_ids=(
             HubId(
+                "AI-ModelScope/Mixtral-8x22B-Instruct-v0.1", "mistralai/Mixtral-8x22B-Instruct-v0.1"
+            ),
+            HubId(
                 "AI-ModelScope/Mixtral-8x7B-Instruct-v0.1", "mistralai/Mixtral-8x7B-Instruct-v0.1"
             ),
+            HubId("AI-ModelScope/Mixtral-8x7B-v0.1", "mistralai/Mixtral-8x7B-v0.1"),
+            HubId("AI-ModelScope/Mixtral-8x22B-v0.1", "mistral-community/Mixtral-8x22B-v0.1"),
+            HubId(
+                "AI-ModelScope/Mixtral-8x7b-AQLM-2Bit-1x16-hf",
+                "ISTA-DASLab/Mixtral-8x7b-AQLM-2Bit-1x16-hf",
+            ),
         ),
-        lora_targets=("q_proj", "k_proj", "v_proj", "o_proj"),
+        template="mistral",
+        lora_targets=ATTENTION,
+        min_transformers="4.36.0",
+        tool_syntax="mistral",
+        capabilities=("base", "chat", "tools"),
+        quant_groups=ATTENTION_GROUPS,
+    ),
+    ModelSpec(
+        name="wizardlm2_moe",
+        architectures=("MixtralForCausalLM",),
+        hub_ids=(HubId("AI-ModelScope/WizardLM-2-8x22B", "alpindale/WizardLM-2-8x22B"),),
+        lora_targets=ATTENTION,
+        min_transformers="4.36.0",
+        markers=Markers(names=("wizardlm",)),
+        quant_groups=ATTENTION_GROUPS,
+    ),
+    ModelSpec(
+        name="ministral",
+        architectures=("MinistralForCausalLM",),
+        lora_targets=LINEAR,
+        tool_syntax="mistral",
+        capabilities=("chat", "tools"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="ministral3",
+        architectures=("Ministral3ForCausalLM",),
+        lora_targets=LINEAR,
+        tool_syntax="mistral",
+        capabilities=("base", "chat", "tools"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="mistral3",
+        architectures=("Mistral3ForConditionalGeneration",),
+        hub_ids=same_ids(
+            "mistralai/Mistral-Small-3.1-24B-Base-2503",
+            "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+            "mistralai/Ministral-3-3B-Base-2512",
+            "mistralai/Ministral-3-3B-Instruct-2512",
+            "mistralai/Ministral-3-3B-Instruct-2512-BF16",
+            "mistralai/Ministral-3-8B-Base-2512",
+            "mistralai/Ministral-3-8B-Instruct-2512",
+            "mistralai/Ministral-3-8B-Instruct-2512-BF16",
+            "mistralai/Ministral-3-14B-Base-2512",
+            "mistralai/Ministral-3-14B-Instruct-2512",
+            "mistralai/Ministral-3-14B-Instruct-2512-BF16",
+            "mistralai/Mistral-Small-3.2-24B-Instruct-2506",
+        ),
+        modalities=("text", "image"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="4.50.0",
+        tool_syntax="mistral",
+        capabilities=("base", "chat", "tools"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="ministral3_reasoning",
+        architectures=("Mistral3ForConditionalGeneration",),
+        hub_ids=same_ids(
+            "mistralai/Ministral-3-3B-Reasoning-2512",
+            "mistralai/Ministral-3-8B-Reasoning-2512",
+            "mistralai/Ministral-3-14B-Reasoning-2512",
+        ),
+        modalities=("text", "image"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="4.50.0",
+        markers=Markers(names=("reasoning",)),
+        tool_syntax="mistral",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="mistral4",
+        architectures=("Mistral4ForCausalLM",),
+        hub_ids=same_ids("mistralai/Mistral-Small-4-119B-2603"),
+        lora_targets=LATENT,
+        tool_syntax="mistral",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=LATENT_GROUPS,
+    ),
+    ModelSpec(
+        name="mistral_large4",
+        architectures=("MistralLarge4ForConditionalGeneration",),
+        hub_ids=same_ids("mistralai/Mistral-Large-4-1T-A52B"),
+        modalities=("text", "image"),
+        lora_targets=(
+            "kv_a_proj_with_mqa",
+            "kv_b_proj",
+            "o_proj",
+            "q_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+        ),
+        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        tool_syntax="mistral",
+        capabilities=("chat", "tools", "reasoning"),
+    ),
+    ModelSpec(
+        name="voxtral",
+        architectures=("VoxtralForConditionalGeneration",),
+        hub_ids=same_ids("mistralai/Voxtral-Mini-3B-2507", "mistralai/Voxtral-Small-24B-2507"),
+        modalities=("text", "audio"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="4.54.0",
+        tool_syntax="mistral",
+        capabilities=("chat", "tools"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="voxtral_realtime",
+        architectures=("VoxtralRealtimeForConditionalGeneration",),
+        hub_ids=same_ids("mistralai/Voxtral-Mini-4B-Realtime-2602"),
+        modalities=("text", "audio"),
+        lora_targets=(
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+            "linear1",
+            "linear2",
+        ),
+        towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+    ),
+    ModelSpec(
+        name="mamba2",
+        architectures=("Mamba2ForCausalLM",),
+        hub_ids=same_ids("mistralai/Mamba-Codestral-7B-v0.1", "state-spaces/mamba2-2.8b"),
+        lora_targets=("in_proj", "out_proj"),
+        min_transformers="4.44.0",
+        capabilities=("base",),
+        quant_groups=(("in_proj",), ("out_proj",)),
     ),
 )

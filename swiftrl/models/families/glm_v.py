@@ -1,0 +1,113 @@
+"""Zhipu AI's GLM vision and speech models."""
+
+from __future__ import annotations
+
+from swiftrl.models.layer_names import DENSE_GROUPS, FUSED_MLP, FUSED_MLP_GROUPS, LINEAR
+from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+
+__all__ = ["SPECS"]
+
+SPECS = (
+    ModelSpec(
+        name="glm4v",
+        architectures=("Glm4vForConditionalGeneration",),
+        hub_ids=(
+            HubId("ZhipuAI/GLM-4.1V-9B-Base", "zai-org/GLM-4.1V-9B-Base"),
+            HubId("ZhipuAI/GLM-4.1V-9B-Thinking", "zai-org/GLM-4.1V-9B-Thinking"),
+            HubId("ZhipuAI/AutoGLM-Phone-9B", "zai-org/AutoGLM-Phone-9B"),
+            HubId("ZhipuAI/Glyph", "zai-org/Glyph"),
+            HubId("ZhipuAI/GLM-4.6V-Flash", "zai-org/GLM-4.6V-Flash"),
+        ),
+        modalities=("text", "image", "video"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=FUSED_MLP,
+        towers=Towers(vision=("visual",), aligner=("visual.merger",)),
+        min_transformers="4.53.0",
+        reasoning="think",
+        capabilities=("base", "chat", "reasoning"),
+        quant_groups=FUSED_MLP_GROUPS,
+    ),
+    ModelSpec(
+        name="glm46v",
+        architectures=("Glm46VForConditionalGeneration",),
+        modalities=("text", "image", "video"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=FUSED_MLP,
+        towers=Towers(vision=("visual",), aligner=("visual.merger",)),
+        tool_syntax="glm45",
+        reasoning="think",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=FUSED_MLP_GROUPS,
+    ),
+    ModelSpec(
+        name="glm4v_moe",
+        architectures=("Glm4vMoeForConditionalGeneration",),
+        hub_ids=(
+            HubId("ZhipuAI/GLM-4.5V", "zai-org/GLM-4.5V"),
+            HubId("ZhipuAI/GLM-4.5V-FP8", "zai-org/GLM-4.5V-FP8"),
+            HubId("ZhipuAI/GLM-4.6V", "zai-org/GLM-4.6V"),
+            HubId("ZhipuAI/GLM-4.6V-FP8", "zai-org/GLM-4.6V-FP8"),
+        ),
+        modalities=("text", "image", "video"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("visual",), aligner=("visual.merger",)),
+        tool_syntax="glm45",
+        reasoning="think",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="glm5_next",
+        architectures=("Glm5NextForConditionalGeneration",),
+        hub_ids=(
+            HubId("ZhipuAI/GLM-5.3-Flash", "zai-org/GLM-5.3-Flash"),
+            HubId("ZhipuAI/GLM-5.3-Flash-BF16", "zai-org/GLM-5.3-Flash-BF16"),
+        ),
+        modalities=("text", "image", "video"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=(
+            "q_proj",
+            "k_proj",
+            "v_proj",
+            "f_a_proj",
+            "f_b_proj",
+            "b_proj",
+            "g_a_proj",
+            "g_b_proj",
+            "o_proj",
+            "gate_proj",
+            "up_proj",
+            "down_proj",
+            "q_a_proj",
+            "q_b_proj",
+            "kv_a_proj_with_mqa",
+            "kv_b_proj",
+        ),
+        towers=Towers(vision=("visual",), aligner=("visual.merger",)),
+        min_transformers="5.16.0",
+        tool_syntax="glm45",
+        reasoning="think",
+        capabilities=("chat", "tools", "reasoning"),
+    ),
+    ModelSpec(
+        name="glm_ocr",
+        architectures=("GlmOcrForConditionalGeneration",),
+        hub_ids=(HubId("ZhipuAI/GLM-OCR", "zai-org/GLM-OCR"),),
+        modalities=("text", "image"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=FUSED_MLP,
+        towers=Towers(vision=("visual",), aligner=("visual.merger",)),
+        quant_groups=FUSED_MLP_GROUPS,
+    ),
+    ModelSpec(
+        name="glm_asr",
+        architectures=("GlmAsrForConditionalGeneration",),
+        hub_ids=same_ids("zai-org/GLM-ASR-Nano-2512"),
+        modalities=("text", "audio"),
+        stop_tokens=("<|user|>", "<|observation|>"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+)

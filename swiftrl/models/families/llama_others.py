@@ -1,0 +1,176 @@
+"""Models of other makers published in Llama's and Mistral's architectures."""
+
+from __future__ import annotations
+
+from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, DENSE_GROUPS, LINEAR
+from swiftrl.models.spec import HubId, Markers, ModelSpec, same_ids
+
+__all__ = ["SPECS"]
+
+SPECS = (
+    ModelSpec(
+        name="llama_atom",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=same_ids("FlagAlpha/Atom-7B", "FlagAlpha/Atom-7B-Chat"),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("atom",)),
+        capabilities=("base", "chat"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="llama_ziya",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(
+            HubId("Fengshenbang/Ziya2-13B-Base", "IDEA-CCNL/Ziya2-13B-Base"),
+            HubId("Fengshenbang/Ziya2-13B-Chat", "IDEA-CCNL/Ziya2-13B-Chat"),
+        ),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("ziya",)),
+        capabilities=("base", "chat"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="mengzi3",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(HubId("langboat/Mengzi3-13B-Base", "Langboat/Mengzi3-13B-Base"),),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("mengzi",)),
+        capabilities=("base",),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="numina_math",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(HubId("AI-ModelScope/NuminaMath-7B-TIR", "AI-MO/NuminaMath-7B-TIR"),),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("numina",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="megrez",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(HubId("InfiniAI/Megrez-3b-Instruct", "Infinigence/Megrez-3B-Instruct"),),
+        stop_tokens=("<|turn_end|>",),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("megrez",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="minimind",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(HubId("gongjy/MiniMind2", "jingyaogong/MiniMind2"),),
+        stop_tokens=("<|im_end|>",),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("minimind",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="skywork_o1",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(
+            HubId(
+                "AI-ModelScope/Skywork-o1-Open-Llama-3.1-8B", "Skywork/Skywork-o1-Open-Llama-3.1-8B"
+            ),
+        ),
+        stop_tokens=("<|eot_id|>",),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("skywork-o1",)),
+        capabilities=("chat", "reasoning"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="longwriter_llama",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(HubId("ZhipuAI/LongWriter-llama3.1-8b", "zai-org/LongWriter-llama3.1-8b"),),
+        stop_tokens=("<|eot_id|>",),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("longwriter",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="reflection",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=(
+            HubId("LLM-Research/Reflection-Llama-3.1-70B", "mattshumer/Reflection-Llama-3.1-70B"),
+        ),
+        stop_tokens=("<|eot_id|>",),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("reflection",)),
+        capabilities=("chat", "reasoning"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="openbuddy_llama",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=same_ids(
+            "OpenBuddy/openbuddy-llama-65b-v8-bf16",
+            "OpenBuddy/openbuddy-llama2-13b-v8.1-fp16",
+            "OpenBuddy/openbuddy-llama2-70b-v10.1-bf16",
+            "OpenBuddy/openbuddy-deepseek-67b-v15.2",
+            "OpenBuddy/openbuddy-llama3-8b-v21.1-8k",
+            "OpenBuddy/openbuddy-llama3-70b-v21.1-8k",
+            "OpenBuddy/openbuddy-yi1.5-34b-v21.3-32k",
+            "OpenBuddy/openbuddy-llama3.1-8b-v22.1-131k",
+            "OpenBuddy/openbuddy-nemotron-70b-v23.2-131k",
+            "OpenBuddy/openbuddy-llama3.3-70b-v24.3-131k",
+        ),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("openbuddy",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="openbuddy_mistral",
+        architectures=("MistralForCausalLM",),
+        hub_ids=same_ids(
+            "OpenBuddy/openbuddy-mistral-7b-v17.1-32k", "OpenBuddy/openbuddy-zephyr-7b-v14.1"
+        ),
+        lora_targets=LINEAR,
+        min_transformers="4.34.0",
+        markers=Markers(names=("openbuddy",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="openbuddy_mixtral",
+        architectures=("MixtralForCausalLM",),
+        hub_ids=same_ids("OpenBuddy/openbuddy-mixtral-7bx8-v18.1-32k"),
+        lora_targets=ATTENTION,
+        min_transformers="4.36.0",
+        markers=Markers(names=("openbuddy",)),
+        quant_groups=ATTENTION_GROUPS,
+    ),
+    ModelSpec(
+        name="codefuse_codellama",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=same_ids("codefuse-ai/CodeFuse-CodeLlama-34B"),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("codefuse",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="opencoder",
+        architectures=("LlamaForCausalLM",),
+        hub_ids=same_ids(
+            "infly/OpenCoder-1.5B-Base",
+            "infly/OpenCoder-8B-Base",
+            "infly/OpenCoder-1.5B-Instruct",
+            "infly/OpenCoder-8B-Instruct",
+        ),
+        stop_tokens=("<|im_end|>",),
+        lora_targets=LINEAR,
+        min_transformers="4.28.0",
+        markers=Markers(names=("opencoder",)),
+        capabilities=("base", "chat"),
+        quant_groups=DENSE_GROUPS,
+    ),
+)
