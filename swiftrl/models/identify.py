@@ -16,6 +16,8 @@ from swiftrl.models.spec import ModelSpec
 
 __all__ = ["architecture_of", "family_of", "identify"]
 
+# Keys of config.json under which models keep what their towers look like.
+_TOWERS = ("vision", "visual", "audio", "image", "thinker")
 _CACHE_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 
 
@@ -62,7 +64,7 @@ def family_of(asked: str, folder: Path, config: Mapping[str, Any]) -> ModelSpec 
     if listed in candidates or len(candidates) < 2:
         return listed if listed in candidates else next(iter(candidates), None)
     evidence = Evidence(config, folder, names)
-    verdicts = [(spec, evidence.holds(spec.markers)) for spec in candidates]
+    verdicts = [(spec, evidence.holds(spec.markers)) for spec in _seeing(candidates, config)]
     proven = [spec for spec, holds in verdicts if holds and spec.markers]
     if proven:
         most = max(len(spec.markers) for spec in proven)
@@ -113,16 +115,25 @@ def _published_as(names: Sequence[str], specs: Sequence[ModelSpec]) -> list[Mode
     return []
 
 
+def _seeing(specs: Sequence[ModelSpec], config: Mapping[str, Any]) -> Sequence[ModelSpec]:
+    """Return the multimodal ones of `specs` if the config has towers, else the text ones."""
+    towers = any(
+        name in key and isinstance(value, Mapping)
+        for key, value in config.items()
+        for name in _TOWERS
+    )
+    return [spec for spec in specs if (set(spec.modalities) != {"text"}) == towers] or specs
+
+
 def _agreed(specs: Sequence[ModelSpec], evidence: Evidence) -> ModelSpec:
     """Return the plainest of families that agree in what matters for this folder.
 
     What follows from the model's text alone and differs among them (tool calls, reasoning) is
     left open, to be read from the chat template.
     """
-    effects = {_effect(spec, evidence) for spec in specs}
-    if len(effects) > 1:
-        raise ModelError(_undecided(specs, evidence))
     plainest = min(specs, key=lambda spec: len(spec.markers))
+    if any(_differs(spec, plainest, evidence) for spec in specs):
+        raise ModelError(_undecided(specs, evidence))
     return replace(
         plainest,
         tool_syntax=_common(specs, lambda spec: spec.tool_syntax),
@@ -135,28 +146,35 @@ def _common(specs: Sequence[ModelSpec], read: Callable[[ModelSpec], str | None])
     return values.pop() if len(values) == 1 else None
 
 
-def _effect(spec: ModelSpec, evidence: Evidence) -> tuple[object, ...]:
-    """Return what the choice of this family changes for a folder."""
-    template = None if evidence.template else spec.template
-    return template, _extra_stops(spec, evidence), spec.towers, spec.modalities
+def _differs(spec: ModelSpec, plainest: ModelSpec, evidence: Evidence) -> bool:
+    """Return whether a family would make something of a folder that the plainest one does not."""
+    if (spec.towers, spec.modalities) != (plainest.towers, plainest.modalities):
+        return True
+    template = _template(spec, evidence)
+    other = template is not None and template != _template(plainest, evidence)
+    return other or not _extra_stops(spec, evidence) <= _extra_stops(plainest, evidence)
+
+
+def _template(spec: ModelSpec, evidence: Evidence) -> str | None:
+    """Return the library's template for a model without its own, if the tokenizer suits it."""
+    if evidence.template or not evidence.has_tokenizer:
+        return None
+    stops = spec.stop_tokens
+    return spec.template if not stops or evidence.tokens & set(stops) else None
 
 
 def _extra_stops(spec: ModelSpec, evidence: Evidence) -> frozenset[str]:
     """Return the stop tokens that the tokenizer has and that nothing else would bring in."""
-    stops = set(spec.stop_tokens) - {evidence.eos}
-    if not evidence.has_tokenizer:
-        return frozenset(stops)
-    return frozenset(
-        token for token in stops if token in evidence.tokens and token not in evidence.template
-    )
+    held = evidence.tokens & set(spec.stop_tokens) - {evidence.eos}
+    return frozenset(token for token in held if token not in evidence.template)
 
 
 def _undecided(specs: Sequence[ModelSpec], evidence: Evidence) -> str:
     choices = []
     for spec in specs:
-        stops = " ".join(sorted(_extra_stops(spec, evidence))) or "none"
-        template = "" if evidence.template else f", template {spec.template or 'none'}"
-        choices.append(f"{spec.name} (stop tokens: {stops}{template})")
+        stops = " ".join(sorted(evidence.tokens & set(spec.stop_tokens))) or "its EOS"
+        template = _template(spec, evidence) or "its own"
+        choices.append(f"{spec.name} (stop tokens: {stops}; template: {template})")
     return (
         f"{evidence.folder}: {architecture_of(evidence.config)} is the architecture of several "
         "families, and nothing in the folder says which of them this model is. Choose with "
