@@ -18,6 +18,7 @@ from swiftrl.core.errors import ConfigError, SwiftRLError
 from swiftrl.core.files import write_json
 from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import EncodedDataset, load_datasets
+from swiftrl.data.picture_probe import picture_probe
 from swiftrl.data.row_encoder import TemplateRowEncoder
 from swiftrl.data.sources import preflight
 from swiftrl.data.stream import StreamedDataset
@@ -86,7 +87,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
             discard_if_unused(folder)
         raise
     loaded = load_model(resolved, settings[ModelConfig], backend)
-    policy = _policy(run, loaded)
+    policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
         _set_reference(run, policy, rows, held_out)
     trainer = Trainer(
@@ -186,7 +187,7 @@ def _context_length(resolved: Resolved) -> int | None:
     return getattr(text, "max_position_embeddings", None)
 
 
-def _policy(run: _Run, loaded: LoadedModel) -> Policy:
+def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     settings = run.settings
     model = _trainable(settings, loaded)
     policy = Policy(
@@ -194,6 +195,7 @@ def _policy(run: _Run, loaded: LoadedModel) -> Policy:
         layout=settings[TrainConfig].layout,
         compute_dtype=getattr(torch, settings[ModelConfig].torch_dtype or "float32"),
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
+        pictures=picture_probe(template),
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())

@@ -82,15 +82,19 @@ def load_template(settings: Settings, resolved: Resolved) -> Template:
     Raises:
         TemplateError: there is none, or it does not work.
     """
-    from swiftrl.models.load import load_processor, load_tokenizer
+    from swiftrl.models.load import load_tokenizer
+    from swiftrl.models.processor import load_media_processor
+    from swiftrl.templates.media import MediaOptions
     from swiftrl.templates.template import Template
 
     config = settings[TemplateConfig]
+    tokenizer = load_tokenizer(resolved)
     return Template.load(
-        load_tokenizer(resolved),
-        processor=load_processor(resolved),
+        tokenizer,
+        processor=load_media_processor(resolved, tokenizer),
         chat_template=config.template,
         options=_options(config, resolved),
+        media=MediaOptions(config.max_pixels, config.allow_media_urls),
     )
 
 

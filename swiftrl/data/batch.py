@@ -24,7 +24,7 @@ Batch = TypeVar("Batch", bound="_Tensors")
 
 
 class TrainedTokens(Protocol):
-    """What is needed of an encoded sequence: its tokens and how much each counts in the loss."""
+    """An encoded sequence: its tokens and how much each counts in the loss."""
 
     @property
     def token_ids(self) -> np.ndarray:
@@ -46,12 +46,14 @@ class Tree:
         branch_ids: a [R] int32 array for each sequence: the rest of it.
         branch_weights: the loss weights [R] float32 of the same tokens.
         columns: further numbers of the row by name.
+        media: tensors of the trunk's pictures, by the name of the model's argument.
     """
 
     trunk_ids: np.ndarray
     branch_ids: tuple[np.ndarray, ...]
     branch_weights: tuple[np.ndarray, ...]
     columns: Mapping[str, float] = field(default_factory=dict)
+    media: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -88,11 +90,13 @@ class _Tensors:
     def _map(self: Batch, change: Any) -> Batch:
         changed: dict[str, Any] = {}
         for item in fields(self):
-            value = getattr(self, item.name)
+            name, value = item.name, getattr(self, item.name)
             if isinstance(value, Tensor):
-                changed[item.name] = change(value)
-            elif item.name == "columns":
-                changed[item.name] = {name: change(column) for name, column in value.items()}
+                changed[name] = change(value)
+            elif name == "columns":
+                changed[name] = {key: change(column) for key, column in value.items()}
+            elif name == "media":
+                changed[name] = tuple({k: change(v) for k, v in tree.items()} for tree in value)
         return replace(self, **changed)
 
 
@@ -133,6 +137,7 @@ class TreeBatch(_Tensors):
         num_sequences: B.
         columns: [trees] float32 by name.
         keys: of each tree, 32 hexadecimal digits that stand for its tokens and their weights.
+        media: of each tree, its pictures' tensors [pictures or patches, ...]; or empty.
     """
 
     token_ids: Tensor
@@ -145,6 +150,15 @@ class TreeBatch(_Tensors):
     num_sequences: int
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
+    media: tuple[Mapping[str, Tensor], ...] = ()
+
+    def sequences(self) -> list[tuple[int, Tensor, Tensor]]:
+        """Return each sequence's tree, and where its trunk and branch lie in the row."""
+        return [
+            (tree, *(torch.arange(part.start, part.stop) for part in parts))
+            for tree, shape in enumerate(self.shapes)
+            for parts in _sequence_spans(shape)
+        ]
 
     def split_by_tree(self, values: Tensor) -> tuple[Tensor, ...]:
         """Split [N] values into those of each tree."""
@@ -201,7 +215,9 @@ def _common_prefix(arrays: Sequence[np.ndarray]) -> int:
 
 
 def make_tree(
-    sequences: Sequence[TrainedTokens], columns: Mapping[str, float] | None = None
+    sequences: Sequence[TrainedTokens],
+    columns: Mapping[str, float] | None = None,
+    media: Mapping[str, Tensor] | None = None,
 ) -> Tree:
     """Fold sequences into a tree.
 
@@ -212,6 +228,7 @@ def make_tree(
     Args:
         sequences: at least one; the order is kept.
         columns: further numbers of the row.
+        media: tensors of the pictures that every sequence shows.
     """
     ids = [np.asarray(sequence.token_ids, dtype=np.int32) for sequence in sequences]
     weights = [np.asarray(sequence.loss_weights, dtype=np.float32) for sequence in sequences]
@@ -221,6 +238,7 @@ def make_tree(
         branch_ids=tuple(array[trunk:] for array in ids),
         branch_weights=tuple(array[trunk:] for array in weights),
         columns=dict(columns or {}),
+        media=dict(media or {}),
     )
 
 
@@ -265,6 +283,7 @@ def pack(trees: Sequence[Tree]) -> TreeBatch:
             for name in (trees[0].columns if trees else ())
         },
         keys=tuple(map(_key, trees)),
+        media=tuple(tree.media for tree in trees) if any(tree.media for tree in trees) else (),
     )
 
 
@@ -272,10 +291,10 @@ def _key(tree: Tree) -> str:
     digest = hashlib.blake2b(tree.trunk_ids.tobytes(), digest_size=16)
     for ids, weights in zip(tree.branch_ids, tree.branch_weights, strict=True):
         digest.update(len(ids).to_bytes(8, "little") + ids.tobytes() + weights.tobytes())
+    for name, tensor in sorted(tree.media.items()):
+        digest.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
 def _joined(arrays: Sequence[np.ndarray], dtype: type) -> Tensor:
-    if not arrays:
-        return torch.from_numpy(np.zeros(0, dtype=dtype))
-    return torch.from_numpy(np.concatenate(arrays).astype(dtype))
+    return torch.from_numpy(np.concatenate([np.zeros(0, dtype), *arrays]).astype(dtype))

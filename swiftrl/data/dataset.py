@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,22 +36,30 @@ class EncodedDataset(Sequence[EncodedRow]):
     Args:
         stores: where the rows lie.
         order: [rows, 2] int64, (store, row) of each row.
+        finish: completes a row when it is picked, such as by reading its pictures.
     """
 
-    def __init__(self, stores: Sequence[Store], order: np.ndarray) -> None:
+    def __init__(
+        self,
+        stores: Sequence[Store],
+        order: np.ndarray,
+        finish: Callable[[EncodedRow], EncodedRow] | None = None,
+    ) -> None:
         self.stores = tuple(stores)
         self.order = order
+        self.finish = finish
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, index: int) -> EncodedRow:  # type: ignore[override]
         store, row = self.order[index]
-        return self.stores[int(store)][int(row)]
+        found = self.stores[int(store)][int(row)]
+        return found if self.finish is None else self.finish(found)
 
     def select(self, indices: np.ndarray) -> EncodedDataset:
         """Return the rows at `indices`, in that order."""
-        return EncodedDataset(self.stores, self.order[indices])
+        return EncodedDataset(self.stores, self.order[indices], self.finish)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -136,6 +144,7 @@ class _Loading:
             cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else default_cache(),
             use_cache=config.load_from_cache_file,
         )
+        self.finish = getattr(encoder, "load_media", None)
         self.rejects: list[Reject] = []
         self._unseen_columns = set(config.columns)
 
@@ -156,14 +165,14 @@ class _Loading:
         for number, (_, rows) in enumerate(parts):
             here = drawn[:, 0] == number
             order[here, 1] = rows[drawn[here, 1]]
-        return EncodedDataset([store for store, _ in parts], order)
+        return EncodedDataset([store for store, _ in parts], order, self.finish)
 
     def joined(self, names: Sequence[str]) -> EncodedDataset:
         """Return data sets end to end."""
         parts = [self.one(name, number) for number, name in enumerate(names)]
         order = mix.concatenated([len(rows) for _, rows in parts])
         order[:, 1] = np.concatenate([rows for _, rows in parts])
-        return EncodedDataset([store for store, _ in parts], order)
+        return EncodedDataset([store for store, _ in parts], order, self.finish)
 
     def one(self, name: str, number: int) -> tuple[Store, np.ndarray]:
         """Return one data set's store and the rows of it that are wanted, in their order."""

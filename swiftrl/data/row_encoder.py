@@ -24,6 +24,7 @@ from swiftrl.data.schema import to_row
 from swiftrl.data.store import EncodedRow
 from swiftrl.data.workers import TooLong
 from swiftrl.templates.encoding import Encoded
+from swiftrl.templates.media import media_of
 from swiftrl.templates.template import Template, TrainMode
 from swiftrl.templates.truncate import split_text, truncate, truncate_pair
 
@@ -95,7 +96,8 @@ class TemplateRowEncoder:
             return [(template.encode(row.conversation, train="last_round"),)]
         if isinstance(row, Prompt):
             ids = np.array(template.encode_prompt(row.conversation), dtype=np.int32)
-            return [(Encoded(ids, np.zeros(len(ids), dtype=np.float32)),)]
+            weights = np.zeros(len(ids), dtype=np.float32)
+            return [(Encoded(ids, weights, media=media_of(row.conversation)),)]
         if self.train == "default":
             return [(part,) for part in template.encode_rounds(row.conversation)]
         return [(template.encode(row.conversation, train=self.train),)]
@@ -119,9 +121,50 @@ class TemplateRowEncoder:
             return [(part,) for part in split_text(sequences[0], limit)]
         if isinstance(row, PlainText) and self.truncation_strategy == "left":
             return [(_text_end(sequences[0], limit),)]
+        if sequences[0].media:
+            return [self._cut_behind_pictures(sequences, row, limit)]
         if len(sequences) == 2:
             return [truncate_pair(*sequences, limit, self.truncation_strategy)]
         return [(truncate(sequences[0], limit, self.truncation_strategy),)]
+
+    def _cut_behind_pictures(
+        self, sequences: tuple[Encoded, ...], row: Row, limit: int
+    ) -> tuple[Encoded, ...]:
+        """Cut sequences on their right, if every picture's tokens stay whole."""
+        if self.truncation_strategy != "right":
+            cut = sequences
+        else:
+            cut = tuple(truncate(sequence, limit, "right") for sequence in sequences)
+        lost = any(
+            self._picture_tokens(sequence) < self._picture_tokens(whole)
+            for sequence, whole in zip(cut, sequences, strict=True)
+        )
+        if lost or self.truncation_strategy != "right":
+            raise RowError(
+                row.origin,
+                f"the row is {max(map(len, sequences))} tokens long, max_length is {limit}, and "
+                "pictures cannot be cut. Raise --max_length, lower --max_pixels, or choose "
+                "--truncation_strategy delete.",
+            )
+        return cut
+
+    def _picture_tokens(self, sequence: Encoded) -> int:
+        media = self.template.media
+        return 0 if media is None else media.count(sequence.token_ids)
+
+    def load_media(self, row: EncodedRow) -> EncodedRow:
+        """Return a row with the tensors of its pictures, which are read now.
+
+        Raises:
+            RowError: a picture cannot be read any more.
+        """
+        media = self.template.media
+        if not row.media or media is None:
+            return row
+        try:
+            return replace(row, tensors=media.tensors(row.media))
+        except TemplateError as error:
+            raise RowError(row.origin, str(error)) from None
 
 
 def _text_end(text: Encoded, length: int) -> Encoded:

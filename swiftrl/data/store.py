@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +17,10 @@ import numpy as np
 
 from swiftrl.core.errors import DataError
 from swiftrl.core.files import write_json
-from swiftrl.data.rows import NOWHERE, Origin
+from swiftrl.core.messages import Part
+from swiftrl.data.encoded_row import EncodedRow
+from swiftrl.data.media_bytes import from_bytes, to_bytes
+from swiftrl.data.rows import Origin
 from swiftrl.templates.encoding import Encoded
 
 __all__ = ["Chunk", "EncodedRow", "Store", "StoreWriter"]
@@ -34,40 +37,11 @@ _ARRAYS = {
     "row_sources": np.dtype("<i4"),
     "row_lines": np.dtype("<i8"),
     "row_tokens": np.dtype("<i8"),
+    "row_media": np.dtype("<i8"),
+    "media": np.dtype("u1"),
 }
 _COLUMN = np.dtype("<f8")
 _BLOCK = 1 << 22
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedRow:
-    """What a batch takes of a row.
-
-    Attributes:
-        sequences: two (chosen, rejected) for a pair, else one.
-        columns: numbers that losses use: "margin" of a pair, "label" (1 or 0) of a labelled reply.
-        origin: file and line.
-    """
-
-    sequences: tuple[Encoded, ...]
-    columns: dict[str, float] = field(default_factory=dict)
-    origin: Origin = NOWHERE
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that run through the model.
-
-        What the sequences share before their first trained token counts once.
-        """
-        total = sum(map(len, self.sequences))
-        if len(self.sequences) < 2:
-            return total
-        limit = min(min(item.first_trained, len(item)) for item in self.sequences)
-        first = self.sequences[0].token_ids[:limit]
-        for other in self.sequences[1:]:
-            differ = np.flatnonzero(first != other.token_ids[: len(first)])
-            first = first[: differ[0]] if len(differ) else first
-        return total - len(first) * (len(self.sequences) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +61,7 @@ class Chunk:
             source: which source they come from.
         """
         sequences = [sequence for row in rows for sequence in row.sequences]
+        media = [to_bytes(row.media) for row in rows]
         lists: dict[str, Any] = {
             "sequence_lengths": [len(item) for item in sequences],
             "skipped_turns": [item.skipped_turns for item in sequences],
@@ -96,12 +71,14 @@ class Chunk:
             "row_sources": [source] * len(rows),
             "row_lines": [row.origin.line for row in rows],
             "row_tokens": [row.num_tokens for row in rows],
+            "row_media": [len(data) for data in media],
         }
         arrays = {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in lists.items()}
         for name in ("token_ids", "loss_weights"):
             pieces = [getattr(item, name) for item in sequences]
             joined = np.concatenate(pieces) if pieces else np.empty(0)
             arrays[name] = joined.astype(_ARRAYS[name])
+        arrays["media"] = np.frombuffer(b"".join(media), dtype=_ARRAYS["media"])
         names = sorted(rows[0].columns) if rows else []
         columns = {
             name: np.asarray([row.columns[name] for row in rows], dtype=_COLUMN) for name in names
@@ -220,6 +197,7 @@ class Store:
         self._arrays = arrays
         self._sequence_ends = np.cumsum(arrays["sequence_lengths"], dtype=np.int64)
         self._row_ends = np.cumsum(arrays["row_sequences"], dtype=np.int64)
+        self._media_ends = np.cumsum(arrays["row_media"], dtype=np.int64)
 
     def _map(self, name: str, dtype: np.dtype) -> np.ndarray:
         path = self.folder / name
@@ -239,13 +217,19 @@ class Store:
         last = int(self._row_ends[row])
         first = last - int(self._arrays["row_sequences"][row])
         source = self.sources[int(self._arrays["row_sources"][row])]
+        media = self._media(row)
         return EncodedRow(
-            tuple(self._sequence(number) for number in range(first, last)),
+            tuple(self._sequence(number, media) for number in range(first, last)),
             {name: float(values[row]) for name, values in self._columns.items()},
             Origin(source, int(self._arrays["row_lines"][row])),
         )
 
-    def _sequence(self, number: int) -> Encoded:
+    def _media(self, row: int) -> tuple[Part, ...]:
+        end = int(self._media_ends[row])
+        start = end - int(self._arrays["row_media"][row])
+        return from_bytes(self._arrays["media"][start:end].tobytes())
+
+    def _sequence(self, number: int, media: tuple[Part, ...]) -> Encoded:
         end = int(self._sequence_ends[number])
         span = slice(end - int(self._arrays["sequence_lengths"][number]), end)
         return Encoded(
@@ -253,6 +237,7 @@ class Store:
             np.array(self._arrays["loss_weights"][span]),
             bool(self._arrays["truncated"][number]),
             int(self._arrays["skipped_turns"][number]),
+            media,
         )
 
     @property

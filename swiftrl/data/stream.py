@@ -114,7 +114,9 @@ class StreamedDataset:
 
     def _encode(self, source: Source, record: Record) -> list[EncodedRow]:
         try:
-            return self.encoder(source.decode(record))
+            rows = self.encoder(source.decode(record))
+            finish = getattr(self.encoder, "load_media", None)
+            return rows if finish is None else [finish(row) for row in rows]
         except RowError as error:
             too_long = isinstance(error, TooLong)
             if self.config.strict and not too_long:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, TreeBatch, pack
+from swiftrl.rlhf.media_inputs import media_rows
 from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.scoring import Scorer, causal_lm
 from swiftrl.rlhf.tree_attention import register
@@ -29,7 +30,13 @@ class LayoutChoice:
     reason: str
 
 
-def choose_layout(model: nn.Module, requested: str = "auto", *, probe: bool = True) -> LayoutChoice:
+def choose_layout(
+    model: nn.Module,
+    requested: str = "auto",
+    *,
+    probe: bool = True,
+    pictures: TreeBatch | None = None,
+) -> LayoutChoice:
     """Choose between "tree" and "rows".
 
     A look at the architecture comes first; then, with `probe`, a batch of a dozen tokens runs in
@@ -39,6 +46,7 @@ def choose_layout(model: nn.Module, requested: str = "auto", *, probe: bool = Tr
         model: a causal language model, with or without PEFT adapters.
         requested: "auto", "tree" or "rows".
         probe: whether to run it.
+        pictures: a batch with a picture, on which a multimodal model is tried as well.
 
     Raises:
         ConfigError: "tree" was asked for and does not apply.
@@ -50,6 +58,8 @@ def choose_layout(model: nn.Module, requested: str = "auto", *, probe: bool = Tr
     obstacle = _obstacle(model)
     if obstacle is None and probe:
         obstacle = _disagreement(model)
+        if obstacle is None and pictures is not None:
+            obstacle = _disagreement(model, pictures)
     if obstacle is None:
         return LayoutChoice("tree", "shared prompts run once")
     if requested == "tree":
@@ -77,11 +87,11 @@ def _obstacle(model: nn.Module) -> str | None:
     return None
 
 
-def _disagreement(model: nn.Module) -> str | None:
+def _disagreement(model: nn.Module, batch: TreeBatch | None = None) -> str | None:
     """Run the probe; return what is wrong, if anything."""
     name = type(causal_lm(model)).__name__
     try:
-        error = layout_error(model, "tree")
+        error = layout_error(model, "tree", batch)
     except (ModelError, TypeError, ValueError, RuntimeError, KeyError, IndexError) as failure:
         return f"{name} failed in the tree layout ({str(failure).splitlines()[0][:200]})"
     bound = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
@@ -139,9 +149,11 @@ def _scored(model: nn.Module, layout: str, batch: TreeBatch) -> Tensor:
 
 
 def _own_logprobs(model: nn.Module, batch: TreeBatch) -> Tensor:
-    rows = batch.to_rows()
+    rows, lm = batch.to_rows(), causal_lm(model)
+    media = media_rows(lm, lm.base_model, batch, rows)
+    media.pop("position_ids", None)
     output: Any = model(
-        input_ids=rows.token_ids, attention_mask=rows.attention_mask, use_cache=False
+        input_ids=rows.token_ids, attention_mask=rows.attention_mask, use_cache=False, **media
     )
     logits = output.logits.flatten(0, 1)[rows.source_index].float()
     return logits.log_softmax(-1).gather(1, batch.target_ids[:, None]).squeeze(1)

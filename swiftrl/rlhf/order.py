@@ -56,8 +56,10 @@ class MicroBatch:
 
 
 def collate(rows: Sequence[Any], position: int) -> MicroBatch:
-    """Fold encoded rows (`sequences`, `columns`, `origin`) into a micro-batch."""
-    batch = pack([make_tree(row.sequences, row.columns) for row in rows])
+    """Fold encoded rows (`sequences`, `columns`, `origin`, `tensors`) into a micro-batch."""
+    batch = pack(
+        [make_tree(row.sequences, row.columns, getattr(row, "tensors", None)) for row in rows]
+    )
     return MicroBatch(batch, position, tuple(str(row.origin) for row in rows))
 
 

@@ -45,6 +45,7 @@ class Policy:
         fused: replace chains of small operations by single ones of the same value.
         temperature: of the distribution.
         probe: check the tree layout on a few tokens before relying on it.
+        pictures: a batch with a picture, to check a multimodal model's layout on.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Policy:
         fused: bool = True,
         temperature: float = 1.0,
         probe: bool = True,
+        pictures: TreeBatch | None = None,
     ) -> None:
         register()
         for parameter in model.parameters():
@@ -65,7 +67,7 @@ class Policy:
                 parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, _MASTER))
         self.model = model
         self.compute_dtype = compute_dtype
-        self.layout: LayoutChoice = choose_layout(model, layout, probe=probe)
+        self.layout: LayoutChoice = choose_layout(model, layout, probe=probe, pictures=pictures)
         self._kernel = kernel
         self._fused = fused
         self._scorer = self._score(model, temperature)

@@ -17,6 +17,7 @@ from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logprobs import LogitTerms, linear_logprobs, module_logprobs
+from swiftrl.rlhf.media_inputs import media_rows, media_tree
 from swiftrl.rlhf.tree_attention import NAME, SEGMENTS, AttentionKernel, Segments, sdpa_kernel
 
 __all__ = ["Scorer", "TokenLogprobs", "causal_lm", "logit_terms"]
@@ -163,19 +164,21 @@ class Scorer:
             rows, place = None, batch.source_index
             if self.shortened:
                 rows, place = batch.source_index.unique(return_inverse=True)
+            media = media_tree(self._lm, self._backbone, batch)
             output = self._backbone(
                 input_ids=batch.token_ids[None],
-                position_ids=batch.positions[None],
                 use_cache=False,
+                **{"position_ids": batch.positions[None], **media},
                 **{SEGMENTS: Segments(batch.shapes, self.kernel, rows)},
             )
             return output.last_hidden_state[0].index_select(0, place)
         rows = batch.to_rows()
+        media = media_rows(self._lm, self._backbone, batch, rows)
         output = self._backbone(
             input_ids=rows.token_ids,
             attention_mask=rows.attention_mask,
-            position_ids=rows.positions,
             use_cache=False,
+            **{"position_ids": rows.positions, **media},
         )
         return output.last_hidden_state.flatten(0, 1).index_select(0, rows.source_index)
 

@@ -43,4 +43,12 @@ class TemplateConfig:
     response_prefix: str | None = setting(
         None, "Text that every reply starts with, given and not trained."
     )
+    max_pixels: int | None = setting(
+        None,
+        "Pixels of a picture at most: larger ones are scaled down, their shape kept. Unset: the "
+        "model's own bound.",
+    )
+    allow_media_urls: bool = setting(
+        False, "Fetch pictures that rows name by an http(s) address; refused otherwise."
+    )
     chat_template_kwargs: dict[str, Any] = setting({}, "More variables for the template, as JSON.")

@@ -30,6 +30,7 @@ class Forms:
             the content as `<think>...</think>`, "dropped" where neither reaches the text.
         system: "message", or "merged" into the first user turn where the template has none.
         call_id_length: exact length of a tool call's id where the template insists on one.
+        media: kinds of media that may stand in the content.
     """
 
     part_roles: frozenset[str] = field(default_factory=frozenset)
@@ -37,6 +38,7 @@ class Forms:
     reasoning: Literal["field", "inline", "dropped"] = "inline"
     system: Literal["message", "merged"] = "message"
     call_id_length: int | None = None
+    media: frozenset[str] = field(default_factory=frozenset)
 
 
 def normalise(message: Message) -> Message:
@@ -86,7 +88,7 @@ def to_messages(
         guard: applied to every string that came with the conversation (text, role).
 
     Raises:
-        TemplateError: the conversation carries pictures, sound or film.
+        TemplateError: the conversation carries media that the model does not take, or a reply does.
     """
     return [
         _to_dict(message, index, forms, guard or _unguarded)
@@ -139,7 +141,9 @@ def _with_call_ids(messages: list[Message]) -> list[Message]:
 
 def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[str, Any]:
     role = message.role
-    content = guard(_plain_content(message, index), role)
+    if _kinds(message):
+        return _with_media(message, index, forms, guard)
+    content = guard(text_of(message), role)
     result: dict[str, Any] = {"role": role}
     if message.reasoning_content is not None:
         thoughts = guard(message.reasoning_content, role)
@@ -158,16 +162,39 @@ def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[s
     return result
 
 
-def _plain_content(message: Message, index: int) -> str:
+def _kinds(message: Message) -> set[str]:
     if isinstance(message.content, str):
-        return message.content
-    kinds = sorted({part.kind for part in message.content} - {"text"})
-    if kinds:
+        return set()
+    return {part.kind for part in message.content} - {"text"}
+
+
+def _with_media(message: Message, index: int, forms: Forms, guard: Guard) -> dict[str, Any]:
+    """Return a message whose content holds media, as parts whatever the role's form is."""
+    refused = sorted(_kinds(message) - forms.media)
+    if refused:
+        taken = ", ".join(("text", *sorted(forms.media)))
         raise TemplateError(
-            f"message {index} ({message.role}) holds {', '.join(kinds)}; this model is trained on "
-            "text only here: vision training is not served yet. Remove such rows or parts."
+            f"message {index} ({message.role}) holds {', '.join(refused)}; this model takes "
+            f"{taken} here. Remove such rows or parts."
         )
-    return text_of(message)
+    if message.role == "assistant":
+        raise TemplateError(
+            f"message {index} (assistant) holds {', '.join(sorted(_kinds(message)))}; replies are "
+            "text. Move it to the user's turn."
+        )
+    parts = [
+        {"type": "text", "text": guard(part.text or "", message.role)}
+        if part.kind == "text"
+        else {"type": part.kind}
+        for part in message.content
+        if isinstance(part, Part)
+    ]
+    result: dict[str, Any] = {"role": message.role, "content": parts}
+    if message.name is not None:
+        result["name"] = guard(message.name, message.role)
+    if message.tool_call_id is not None:
+        result["tool_call_id"] = guard(_call_id(message.tool_call_id, forms), message.role)
+    return result
 
 
 def _calls(message: Message, forms: Forms, guard: Guard) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swiftrl.core.messages import Part
+
 __all__ = ["Encoded"]
 
 
@@ -20,12 +22,14 @@ class Encoded:
         skipped_turns: assistant turns that were to train but do not, because the template shows
             them in another form than the model would produce (earlier thoughts removed);
             `Template.encode_rounds` trains them too.
+        media: pictures whose tokens stand in the sequence, in order; never decoded here.
     """
 
     token_ids: np.ndarray
     loss_weights: np.ndarray
     truncated: bool = False
     skipped_turns: int = 0
+    media: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         if self.token_ids.shape != self.loss_weights.shape or self.token_ids.ndim != 1:
@@ -45,6 +49,7 @@ class Encoded:
             and np.array_equal(self.loss_weights, other.loss_weights)
             and self.truncated == other.truncated
             and self.skipped_turns == other.skipped_turns
+            and self.media == other.media
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from swiftrl.core.errors import TemplateError
+from swiftrl.templates.render import template_literals
 from swiftrl.templates.slots import SENTINEL
 
-__all__ = ["MARK", "ControlGuard", "without_marks"]
+__all__ = ["MARK", "ControlGuard", "control_guard", "without_marks"]
 
 MARK = "\U0010f5a0"
 # How templates that print Python values or escaped JSON write the mark.
@@ -66,6 +68,20 @@ def _matcher(tokens: Iterable[str]) -> re.Pattern[str]:
 def _broken(found: re.Match[str]) -> str:
     token = found[0]
     return f"{token[0]}{MARK}{token[1:]}"
+
+
+def control_guard(tokenizer: Any, sources: Mapping[str, str]) -> ControlGuard:
+    """Return the guard of a tokenizer and the chat templates it is used with."""
+    added = tokenizer.added_tokens_decoder.values()
+    special = {str(token) for token in added if token.special}
+    special |= set(tokenizer.all_special_tokens)
+    literals = "\0".join(template_literals(text) for text in sources.values())
+    structural = {
+        str(token)
+        for token in added
+        if str(token) in literals and not str(token).isalnum() and not str(token).isspace()
+    }
+    return ControlGuard(frozenset(special), frozenset(structural))
 
 
 def plain_marks(text: str) -> str:

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
-from importlib.metadata import version
 from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
 
 from swiftrl.core.errors import TemplateError
-from swiftrl.core.messages import Conversation, Message
+from swiftrl.core.messages import Conversation, Message, Part
 from swiftrl.templates.compose import Segment, compose
 from swiftrl.templates.convert import prepare, to_messages
 from swiftrl.templates.encoding import Encoded
-from swiftrl.templates.guard import ControlGuard
+from swiftrl.templates.fingerprint import template_fingerprint
+from swiftrl.templates.guard import control_guard
+from swiftrl.templates.media import MediaOptions, media_encoder, media_of
 from swiftrl.templates.pieces import PieceEncoder
 from swiftrl.templates.probe import Probe, control_units, probe_template
-from swiftrl.templates.render import ChatRenderer, template_literals
+from swiftrl.templates.render import ChatRenderer
 from swiftrl.templates.run import Rules, Run
-from swiftrl.templates.source import TemplateOptions, adds_bos, build_renderer
+from swiftrl.templates.source import TemplateOptions, build_renderer
 
 __all__ = ["Template", "TrainMode"]
 
 TrainMode = Literal["default", "last_round", "all"]
 _NOTHING = "no assistant turn to train on in this conversation."
-_FORMAT = 1  # raised when the same input would be encoded differently, for caches
 
 
 class Template:
@@ -41,21 +39,35 @@ class Template:
 
     Attributes:
         probe: what the template wants and does.
+        media: expands pictures; None for models of text.
         stop_token_ids: tokens at which a reply ends, EOS first.
         fingerprint: changes whenever the same conversation might be encoded differently.
     """
 
-    def __init__(self, tokenizer: Any, renderer: ChatRenderer, options: TemplateOptions) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        renderer: ChatRenderer,
+        options: TemplateOptions,
+        processor: Any = None,
+        media: MediaOptions | None = None,
+    ) -> None:
         self.tokenizer, self.options = tokenizer, options
         eos = tokenizer.eos_token
         self._stop_texts = tuple(filter(None, (eos, *options.stop_tokens)))
         self.probe: Probe = probe_template(renderer, self._stop_texts)
         renderer = dataclasses.replace(renderer, prompts_only=self.probe.prompts_only)
+        self.media = media_encoder(renderer, processor, media)
+        if self.media is not None:
+            forms = dataclasses.replace(self.probe.forms, media=frozenset({"image"}))
+            self.probe = dataclasses.replace(self.probe, forms=forms)
         self.renderer = renderer
         self.stop_token_ids = self._find_stop_ids()
-        self._rules = Rules(renderer, self.probe, self._make_guard(), self._stop_texts)
+        self._rules = Rules(
+            renderer, self.probe, control_guard(tokenizer, renderer.sources), self._stop_texts
+        )
         self._encode_pieces = PieceEncoder(tokenizer)
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = template_fingerprint(tokenizer, renderer, options, self.media)
 
     @classmethod
     def load(
@@ -65,6 +77,7 @@ class Template:
         processor: Any = None,
         chat_template: str | None = None,
         options: TemplateOptions | None = None,
+        media: MediaOptions | None = None,
     ) -> Template:
         """Return the template of a model.
 
@@ -73,12 +86,14 @@ class Template:
             processor: a multimodal model's; its chat template goes first.
             chat_template: a name in the library or a .jinja file instead of the model's own.
             options: system prompt, thinking switch and the like.
+            media: how pictures are read.
 
         Raises:
             TemplateError: the model has no template and none is named, or it does not work.
         """
         options = options or TemplateOptions()
-        return cls(tokenizer, build_renderer(tokenizer, processor, chat_template, options), options)
+        renderer = build_renderer(tokenizer, processor, chat_template, options)
+        return cls(tokenizer, renderer, options, processor, media)
 
     def render(
         self, conversation: Conversation, *, add_generation_prompt: bool = False, **variables: Any
@@ -100,7 +115,7 @@ class Template:
         """Return the ids of `conversation` up to where the model's next turn begins."""
         run = Run(self._rules, self._prepared(conversation))
         text = run.render(run.messages, True) + self.options.response_prefix
-        return self._tokens([Segment(text, 0.0)])[0]
+        return self._tokens([Segment(text, 0.0)], media_of(run.conversation))[0][0]
 
     def encode(self, conversation: Conversation, *, train: TrainMode = "default") -> Encoded:
         """Return a conversation's tokens with the weights of those that train.
@@ -119,7 +134,7 @@ class Template:
             text = run.render(run.messages, False)
             said = text.rstrip()
             segments = [Segment(said, 1.0), Segment(text[len(said) :], 1.0)]
-            return self._finish(segments, run.ends_with_reply, 0)
+            return self._finish(segments, run.ends_with_reply, 0, media_of(run.conversation))
         return self._train(run, run.wanted(train))
 
     def encode_rounds(self, conversation: Conversation) -> tuple[Encoded, ...]:
@@ -208,19 +223,26 @@ class Template:
         if not segments:
             return None, skipped
         ends_with_reply = wanted[-1] == len(run.messages) - 1
-        return self._finish(segments, ends_with_reply, len(skipped)), skipped
+        parts = media_of(run.conversation)
+        return self._finish(segments, ends_with_reply, len(skipped), parts), skipped
 
-    def _finish(self, segments: list[Segment], ends_with_reply: bool, skipped: int) -> Encoded:
+    def _finish(
+        self,
+        segments: list[Segment],
+        ends_with_reply: bool,
+        skipped: int,
+        parts: tuple[Part, ...],
+    ) -> Encoded:
         """Tokenise segments, and end a reply that the template leaves open with EOS."""
-        ids = self._tokens(segments)
-        weights = [[part.weight] * len(own) for part, own in zip(segments, ids, strict=True)]
+        ids, weights = self._tokens(segments, parts)
         # White space behind the reply is no end; where EOS is to follow the reply, it makes room.
         last = len(segments) - (1 if segments[-1].text.strip() else 2)
         trained = ends_with_reply and last >= 0 and segments[last].weight > 0
         if trained and not set(ids[last][-1:]) & set(self.stop_token_ids):
             ids[last + 1 :] = [[self._eos()]]
             weights[last + 1 :] = [[segments[last].weight]]
-        return _encoded(list(chain(*ids)), list(chain(*weights)), skipped)
+        encoded = _encoded(list(chain(*ids)), list(chain(*weights)), skipped)
+        return dataclasses.replace(encoded, media=parts) if parts else encoded
 
     def _eos(self) -> int:
         if self.tokenizer.eos_token_id is None:
@@ -230,11 +252,17 @@ class Template:
             )
         return self.tokenizer.eos_token_id
 
-    def _tokens(self, segments: Sequence[Segment]) -> list[list[int]]:
-        """Return the ids of each segment."""
+    def _tokens(
+        self, segments: Sequence[Segment], media: Sequence[Part]
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Return the ids of each segment, and their weights."""
         pieces = [segment.pieces() for segment in segments]
         encoded = iter(self._encode_pieces(list(chain(*pieces))))
-        return [list(chain(*islice(encoded, len(parts)))) for parts in pieces]
+        ids = [list(chain(*islice(encoded, len(parts)))) for parts in pieces]
+        weights = [[part.weight] * len(own) for part, own in zip(segments, ids, strict=True)]
+        if self.media is not None:
+            self.media.expand(ids, weights, media)
+        return ids, weights
 
     def _find_stop_ids(self) -> tuple[int, ...]:
         eos = self.tokenizer.eos_token_id
@@ -245,39 +273,6 @@ class Template:
             if len(ids) == 1:
                 found.append(ids[0])
         return tuple(dict.fromkeys(found))
-
-    def _make_guard(self) -> ControlGuard:
-        added = self.tokenizer.added_tokens_decoder.values()
-        special = {str(token) for token in added if token.special}
-        special |= set(self.tokenizer.all_special_tokens)
-        literals = "\0".join(template_literals(text) for text in self.renderer.sources.values())
-        structural = {
-            str(token)
-            for token in added
-            if str(token) in literals and not str(token).isalnum() and not str(token).isspace()
-        }
-        return ControlGuard(frozenset(special), frozenset(structural))
-
-    def _fingerprint(self) -> str:
-        digest = hashlib.sha256(f"swiftrl template {_FORMAT}".encode())
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        vocabulary = (
-            backend.to_str()
-            if backend is not None
-            else json.dumps(sorted(self.tokenizer.get_vocab().items()))
-        )
-        options = dataclasses.asdict(self.options)
-        for item in (
-            version("transformers"),
-            type(self.tokenizer).__name__,
-            vocabulary,
-            json.dumps(dict(self.renderer.sources), sort_keys=True),
-            json.dumps(dict(self.renderer.variables), sort_keys=True, default=str),
-            json.dumps(options, sort_keys=True, default=str),
-            str(adds_bos(self.tokenizer)),
-        ):
-            digest.update(item.encode() + b"\0")
-        return digest.hexdigest()
 
 
 def _shorter(
