@@ -5,6 +5,7 @@ import pytest
 
 from swiftrl.models.catalog import FAMILIES, all_specs, by_architecture, by_hub_id
 from swiftrl.models.hub import is_hub_id
+from swiftrl.models.left_out import LEFT_OUT
 
 
 def test_every_family_file_exports_specs():
@@ -39,6 +40,23 @@ def test_architectures_are_known_to_transformers_or_nothing_is_claimed_about_the
         assert all(getattr(transformers, name).can_generate() for name in native)
     # The layers of a class that is not in transformers cannot be checked here.
     assert bool(native) == bool(spec.lora_targets)
+
+
+def test_every_generating_class_is_listed_or_left_out_with_a_reason():
+    from transformers.models.auto import modeling_auto as auto
+
+    offered = set()
+    for mapping in (
+        auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    ):
+        for names in mapping.values():
+            offered.update([names] if isinstance(names, str) else names)
+    listed = {name for spec in all_specs() for name in spec.architectures}
+    assert sorted(offered - listed - set(LEFT_OUT)) == []
+    assert sorted(listed & set(LEFT_OUT)) == []
+    assert sorted(set(LEFT_OUT) - offered) == []
 
 
 def test_the_zoo_is_as_large_as_promised():

@@ -79,7 +79,16 @@ SPECS = (
         modalities=("text", "image"),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=LINEAR,
-        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        towers=Towers(
+            vision=("visual",), aligner=("visual.merger", "visual.deepstack_merger_list")
+        ),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="cohere_compass_text",
+        architectures=("CohereCompassForCausalLM",),
+        stop_tokens=("<|END_OF_TURN_TOKEN|>",),
+        lora_targets=LINEAR,
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

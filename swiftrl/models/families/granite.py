@@ -143,7 +143,9 @@ SPECS = (
         hub_ids=same_ids("ibm-granite/granite-4.1-3b-vision"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
-        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        towers=Towers(
+            vision=("vision_tower",), aligner=("layerwise_projectors", "spatial_projectors")
+        ),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

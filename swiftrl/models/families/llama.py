@@ -312,4 +312,23 @@ SPECS = (
             vision=("vision_tower", "audio_tower"), aligner=("vision_adapter", "vision_projection")
         ),
     ),
+    ModelSpec(
+        name="llama4_text",
+        architectures=("Llama4ForCausalLM",),
+        stop_tokens=("<|eot|>", "<|eom|>"),
+        lora_targets=LINEAR,
+        min_transformers="4.51.0",
+        tool_syntax="llama4",
+        capabilities=("base", "chat", "tools"),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="mllama_text",
+        architectures=("MllamaForCausalLM",),
+        stop_tokens=("<|eot_id|>", "<|eom_id|>"),
+        lora_targets=LINEAR,
+        min_transformers="4.45.0",
+        capabilities=("base", "chat"),
+        quant_groups=DENSE_GROUPS,
+    ),
 )

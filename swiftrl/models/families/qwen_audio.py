@@ -60,4 +60,26 @@ SPECS = (
         towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
         quant_groups=DENSE_GROUPS,
     ),
+    ModelSpec(
+        name="qwen2_5_omni_thinker",
+        architectures=("Qwen2_5OmniThinkerForConditionalGeneration",),
+        modalities=("text", "image", "video", "audio"),
+        stop_tokens=("<|im_end|>",),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("visual", "audio_tower"), aligner=("visual.merger",)),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
+        name="qwen3_omni_moe_thinker",
+        architectures=("Qwen3OmniMoeThinkerForConditionalGeneration",),
+        modalities=("text", "image", "video", "audio"),
+        stop_tokens=("<|im_end|>",),
+        lora_targets=ATTENTION,
+        towers=Towers(
+            vision=("visual", "audio_tower"), aligner=("visual.merger", "visual.merger_list")
+        ),
+        reasoning="think",
+        capabilities=("chat", "reasoning"),
+        quant_groups=ATTENTION_GROUPS,
+    ),
 )

@@ -134,7 +134,7 @@ SPECS = (
         hub_ids=(HubId("Tencent-Hunyuan/HunyuanOCR", "tencent/HunyuanOCR"),),
         modalities=("text", "image"),
         lora_targets=LINEAR,
-        towers=Towers(vision=("vision_tower",), aligner=("vision_tower.perceive",)),
+        towers=Towers(vision=("vision_tower",), aligner=("vision_tower.patch_merger",)),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
