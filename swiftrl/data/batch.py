@@ -155,9 +155,9 @@ class TreeBatch(_Tensors):
     def sequences(self) -> list[tuple[int, Tensor, Tensor]]:
         """Return each sequence's tree, and where its trunk and branch lie in the row."""
         return [
-            (tree, *(torch.arange(part.start, part.stop) for part in parts))
+            (tree, torch.arange(trunk.start, trunk.stop), torch.arange(branch.start, branch.stop))
             for tree, shape in enumerate(self.shapes)
-            for parts in _sequence_spans(shape)
+            for trunk, branch in _sequence_spans(shape)
         ]
 
     def split_by_tree(self, values: Tensor) -> tuple[Tensor, ...]:
