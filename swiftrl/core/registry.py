@@ -81,8 +81,14 @@ class Registry(Generic[T]):
 
     def items(self) -> Iterator[tuple[str, T]]:
         """Yield every (name, object); this imports every module."""
+        # Reading the installed distributions costs milliseconds: once, not for every name.
+        plugins = self._entry_points()
         for name in self.names():
-            yield name, self.get(name)
+            if name in self._registered or name in plugins:
+                yield name, self.get(name)
+            else:
+                module = importlib.import_module(f"{self.package}.{name}")
+                yield name, cast(T, getattr(module, self.attribute))
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=f"swiftrl.{self.kind}")}
