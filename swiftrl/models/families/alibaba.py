@@ -29,7 +29,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.37.0",
-        markers=Markers(names=("gte",)),
+        markers=Markers(names=("gte-qwen2", "gte_qwen2")),
         capabilities=("embedding",),
         quant_groups=DENSE_GROUPS,
     ),

@@ -48,7 +48,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.54.0",
-        markers=Markers(names=("thinking",)),
+        markers=Markers(names=("a3b-thinking",)),
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,

@@ -116,7 +116,7 @@ SPECS = (
         ),
         lora_targets=LATENT,
         min_transformers="4.51.0",
-        markers=Markers(names=("v3.1", "v3_1")),
+        markers=Markers(names=("deepseek-v3.1",)),
         tool_syntax="deepseek_v31",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),

@@ -65,7 +65,7 @@ SPECS = (
         ),
         modalities=("text", "image"),
         stop_tokens=("<|user|>", "<|observation|>"),
-        markers=Markers(names=("4v", "cogagent")),
+        markers=Markers(names=("glm-4v", "cogagent")),
     ),
     ModelSpec(
         name="cogvlm",

@@ -16,7 +16,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
         min_transformers="4.39.0",
-        markers=Markers(names=("granite",)),
+        markers=Markers(names=("granite-vision",)),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

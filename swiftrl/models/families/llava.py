@@ -32,7 +32,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
         min_transformers="4.36.0",
-        markers=Markers(names=("llama-3", "llama3")),
+        markers=Markers(names=("llava-llama-3", "llava-llama3")),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -59,7 +59,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
         min_transformers="4.39.0",
-        markers=Markers(names=("llama3",)),
+        markers=Markers(names=("llama3-llava-next",)),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

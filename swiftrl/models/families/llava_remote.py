@@ -24,7 +24,7 @@ SPECS = (
         architectures=("LlavaLlamaForCausalLM",),
         hub_ids=(HubId("AI-ModelScope/llava-v1.6-34b", "liuhaotian/llava-v1.6-34b"),),
         modalities=("text", "image"),
-        markers=Markers(names=("1.6",)),
+        markers=Markers(names=("v1.6-34b",)),
     ),
     ModelSpec(
         name="llava_next_qwen",

@@ -31,7 +31,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.28.0",
-        markers=Markers(names=("minicpm",)),
+        markers=Markers(names=("minicpm5",)),
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,

@@ -167,7 +167,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
         min_transformers="4.50.0",
-        markers=Markers(names=("reasoning",)),
+        markers=Markers(names=("reasoning-2512",)),
         tool_syntax="mistral",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,

@@ -41,7 +41,7 @@ SPECS = (
         architectures=("QWenLMHeadModel",),
         hub_ids=same_ids("iic/ModelScope-Agent-7B", "iic/ModelScope-Agent-14B"),
         stop_tokens=("<|im_end|>",),
-        markers=Markers(names=("agent",)),
+        markers=Markers(names=("modelscope-agent",)),
         tool_syntax="react",
         capabilities=("chat", "tools"),
     ),

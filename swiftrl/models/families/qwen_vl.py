@@ -52,7 +52,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
         min_transformers="4.45.0",
-        markers=Markers(names=("gme",)),
+        markers=Markers(names=("gme-qwen2",)),
         capabilities=("embedding",),
         quant_groups=DENSE_GROUPS,
     ),
@@ -135,7 +135,7 @@ SPECS = (
             vision=("visual",), aligner=("visual.merger", "visual.deepstack_merger_list")
         ),
         min_transformers="4.57.0",
-        markers=Markers(names=("embedding",)),
+        markers=Markers(names=("qwen3-vl-embedding",)),
         capabilities=("embedding",),
         quant_groups=DENSE_GROUPS,
     ),
@@ -150,7 +150,7 @@ SPECS = (
             vision=("visual",), aligner=("visual.merger", "visual.deepstack_merger_list")
         ),
         min_transformers="4.57.0",
-        markers=Markers(names=("reranker",)),
+        markers=Markers(names=("qwen3-vl-reranker",)),
         capabilities=("reranker",),
         quant_groups=DENSE_GROUPS,
     ),
@@ -242,7 +242,7 @@ SPECS = (
         ),
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
         min_transformers="5.2.0",
-        markers=Markers(names=("embedding",)),
+        markers=Markers(names=("uembed",)),
         capabilities=("embedding",),
     ),
     ModelSpec(

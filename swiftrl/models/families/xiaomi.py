@@ -17,7 +17,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
         min_transformers="4.49.0",
-        markers=Markers(names=("mimo",)),
+        markers=Markers(names=("mimo-vl",)),
         reasoning="think",
         capabilities=("chat", "reasoning"),
         quant_groups=DENSE_GROUPS,

@@ -47,7 +47,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.28.0",
-        markers=Markers(names=("yi-",)),
+        markers=Markers(names=("yi-6b", "yi-9b", "yi-34b", "yi-1.5", "yi-coder")),
         capabilities=("base", "chat"),
         quant_groups=DENSE_GROUPS,
     ),
