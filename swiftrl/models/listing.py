@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from swiftrl.models.catalog import all_specs, tested_of
+from swiftrl.models.remote_code import needs_remote_code
 from swiftrl.models.spec import HubId, ModelSpec
 
 __all__ = ["MODALITIES", "Found", "counts", "find", "record"]
@@ -39,11 +40,16 @@ def find(search: str | None = None, modality: str | None = None) -> list[Found]:
 
 
 def counts(found: Sequence[Found]) -> dict[str, int]:
-    """Return the numbers of text-only ids, multimodal ids, architectures and families."""
+    """Return the numbers of ids, architectures and families.
+
+    "remote_code_ids" are those, of the text and multimodal ones, that transformers does not
+    implement.
+    """
     text = sum(len(ids) for spec, ids in found if _takes(spec, "text"))
     return {
         "text_ids": text,
         "multimodal_ids": sum(len(ids) for _, ids in found) - text,
+        "remote_code_ids": sum(len(ids) for spec, ids in found if needs_remote_code(spec)),
         "architectures": len({name for spec, _ in found for name in spec.architectures}),
         "families": len(found),
     }
@@ -63,6 +69,7 @@ def record(spec: ModelSpec, hub: HubId) -> dict[str, Any]:
         "capabilities": list(spec.capabilities),
         "min_transformers": spec.min_transformers,
         "requires": list(spec.requires),
+        "remote_code": needs_remote_code(spec),
         "tested": tested_of(spec),
     }
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from swiftrl.core.errors import ModelError
 from swiftrl.models.builtin_models import builtin_names, builtin_path
-from swiftrl.models.catalog import all_specs, by_name
+from swiftrl.models.catalog import all_specs, by_hub_id, by_name
 from swiftrl.models.folder import check_model_folder
 from swiftrl.models.hub import download, is_hub_id
 from swiftrl.models.identify import family_of
+from swiftrl.models.remote_code import needs_remote_code
 from swiftrl.models.spec import ModelSpec
 
 __all__ = ["Resolved", "resolve"]
@@ -88,6 +89,7 @@ def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None
             f"weights{hint}."
         )
     if is_hub_id(model):
+        _check_loads(model)
         try:
             return download(model, use_hf=use_hf, revision=revision, token=token)
         except ModelError as error:
@@ -95,6 +97,16 @@ def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None
     raise ModelError(
         f"--model {model}: no such folder (looked for {path.absolute()})." + _nearest(model, path)
     )
+
+
+def _check_loads(hub_id: str) -> None:
+    listed = by_hub_id(hub_id)
+    if listed is not None and needs_remote_code(listed):
+        raise ModelError(
+            f"--model {hub_id}: transformers has no architecture {listed.architectures[0]}; the "
+            "model brings Python code of its own, which is never run. Use a version of the model "
+            "that transformers implements (often published with -hf in its name)."
+        )
 
 
 def _nearest(model: str, path: Path) -> str:

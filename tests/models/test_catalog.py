@@ -3,9 +3,13 @@ import sys
 
 import pytest
 
+from swiftrl.models import catalog
 from swiftrl.models.catalog import FAMILIES, all_specs, by_architecture, by_hub_id
 from swiftrl.models.hub import is_hub_id
 from swiftrl.models.left_out import LEFT_OUT
+from swiftrl.models.remote_code import REMOTE_CODE
+from swiftrl.models.spec import ModelSpec
+from swiftrl.templates import library
 
 
 def test_every_family_file_exports_specs():
@@ -57,6 +61,33 @@ def test_every_generating_class_is_listed_or_left_out_with_a_reason():
     assert sorted(offered - listed - set(LEFT_OUT)) == []
     assert sorted(listed & set(LEFT_OUT)) == []
     assert sorted(set(LEFT_OUT) - offered) == []
+
+
+def test_remote_code_is_exactly_what_transformers_lacks():
+    import transformers
+
+    listed = {name for spec in all_specs() for name in spec.architectures}
+    assert {name for name in listed if not hasattr(transformers, name)} == REMOTE_CODE
+
+
+def test_families_of_one_architecture_have_one_default():
+    """At most one has no markers: it is what is left when no other's hold."""
+    for name in {name for spec in all_specs() for name in spec.architectures}:
+        assert len([spec for spec in by_architecture(name) if not spec.markers]) <= 1, name
+
+
+def test_specs_name_library_templates():
+    assert {spec.template for spec in all_specs()} - {None} <= set(library.names())
+
+
+def test_a_family_is_as_tested_as_its_least_tested_architecture(monkeypatch):
+    results = {"_versions": {}, "A": {"level": "tiny"}, "B": {"level": "listed"}}
+    monkeypatch.setattr(catalog, "conformance", lambda: results)
+    levels = [
+        catalog.tested_of(ModelSpec("x", names)) for names in (("A",), ("A", "B"), ("A", "C"))
+    ]
+    assert levels == ["tiny", "listed", "listed"]
+    assert catalog.tested_level("C") == "listed"
 
 
 def test_the_zoo_is_as_large_as_promised():

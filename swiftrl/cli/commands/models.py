@@ -12,6 +12,7 @@ from swiftrl.core.errors import ConfigError
 from swiftrl.models.catalog import tested_of
 from swiftrl.models.identify import identify
 from swiftrl.models.listing import MODALITIES, Found, counts, find, record
+from swiftrl.models.remote_code import needs_remote_code
 from swiftrl.models.spec import HubId, ModelSpec
 
 __all__ = ["COMMAND", "ListConfig"]
@@ -71,7 +72,9 @@ def _show(found: list[Found], *, with_ids: bool) -> None:
     log.info(
         f"{number['text_ids']} text and {number['multimodal_ids']} multimodal models, "
         f"{number['families']} families, {number['architectures']} architectures. Tested: tiny = a "
-        "small random model of the architecture goes through every check; listed = by name only."
+        "small random model of the architecture goes through every check; listed = by name only; "
+        "not loaded = the architecture is code beside the weights, which is never run "
+        f"({number['remote_code_ids']} of these models)."
     )
 
 
@@ -83,7 +86,7 @@ def _row(spec: ModelSpec, ids: tuple[HubId, ...], with_ids: bool) -> list[str]:
         spec.template or "its own",
         spec.tool_syntax or "by its template",
         " ".join(spec.capabilities),
-        tested_of(spec),
+        "not loaded" if needs_remote_code(spec) else tested_of(spec),
     ]
 
 
