@@ -31,6 +31,14 @@ SPECS = (
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
         min_transformers="5.2.0",
         markers=Markers(names=("ovisocr", "ovis-ocr")),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="ovis2_hf",

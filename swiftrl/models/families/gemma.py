@@ -165,6 +165,14 @@ SPECS = (
             vision=("vision_tower", "audio_tower"), aligner=("embed_vision", "embed_audio")
         ),
         capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=(
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+            ("per_layer_input_gate",),
+            ("per_layer_projection",),
+        ),
     ),
     ModelSpec(
         name="gemma4_text",
@@ -183,6 +191,14 @@ SPECS = (
             "per_layer_model_projection",
         ),
         capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=(
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+            ("per_layer_input_gate",),
+            ("per_layer_projection",),
+        ),
     ),
     ModelSpec(
         name="gemma4_unified",

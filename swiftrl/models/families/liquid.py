@@ -15,6 +15,13 @@ SPECS = (
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
         min_transformers="4.54.0",
         capabilities=("chat", "tools"),
+        quant_groups=(
+            ("in_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("out_proj",),
+            ("w1", "w3"),
+            ("w2",),
+        ),
     ),
     ModelSpec(
         name="lfm2_moe",
@@ -23,6 +30,13 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
         capabilities=("chat", "tools"),
+        quant_groups=(
+            ("in_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("out_proj",),
+            ("w1", "w3"),
+            ("w2",),
+        ),
     ),
     ModelSpec(
         name="lfm3",
@@ -56,6 +70,13 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        quant_groups=(
+            ("in_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("out_proj",),
+            ("w1", "w3"),
+            ("w2",),
+        ),
     ),
     ModelSpec(
         name="lfm3_vl",

@@ -60,6 +60,14 @@ SPECS = (
             vision=("vision_tower",), aligner=("model.merger", "vision_tower.vit_merger")
         ),
         min_transformers="5.7.0",
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="minicpmv4_7",
@@ -88,6 +96,14 @@ SPECS = (
             vision=("vision_tower",), aligner=("model.merger", "vision_tower.vit_merger")
         ),
         min_transformers="5.18.0",
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="minicpm_ocr",
@@ -111,6 +127,14 @@ SPECS = (
         ),
         towers=Towers(
             vision=("vision_tower",), aligner=("model.merger", "vision_tower.vit_merger")
+        ),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
         ),
     ),
     ModelSpec(

@@ -352,6 +352,14 @@ SPECS = (
         tool_syntax="hermes",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkvz", "in_proj_ba"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen3_coder_next",
@@ -376,6 +384,14 @@ SPECS = (
         markers=Markers(template_contains=("<function=",)),
         tool_syntax="qwen3_coder",
         capabilities=("base", "chat", "tools"),
+        quant_groups=(
+            ("in_proj_qkvz", "in_proj_ba"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen3_5_text",
@@ -399,6 +415,14 @@ SPECS = (
         tool_syntax="qwen3_coder",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen3_5_moe_text",
@@ -422,6 +446,14 @@ SPECS = (
         tool_syntax="qwen3_coder",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen4_exp_text",
@@ -444,5 +476,13 @@ SPECS = (
         min_transformers="5.16.0",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
 )

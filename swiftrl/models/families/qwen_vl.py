@@ -219,6 +219,14 @@ SPECS = (
         tool_syntax="qwen3_coder",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen3_5_embedding",
@@ -244,6 +252,14 @@ SPECS = (
         min_transformers="5.2.0",
         markers=Markers(names=("uembed",)),
         capabilities=("embedding",),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen3_5_moe",
@@ -282,6 +298,14 @@ SPECS = (
         tool_syntax="qwen3_coder",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="qwen4_exp",
@@ -309,5 +333,13 @@ SPECS = (
         min_transformers="5.16.0",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
 )

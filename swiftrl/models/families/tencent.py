@@ -36,6 +36,14 @@ SPECS = (
         min_transformers="5.2.0",
         markers=Markers(names=("wemm",)),
         capabilities=("embedding",),
+        quant_groups=(
+            ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
+            ("out_proj",),
+            ("q_proj", "k_proj", "v_proj"),
+            ("o_proj",),
+            ("gate_proj", "up_proj"),
+            ("down_proj",),
+        ),
     ),
     ModelSpec(
         name="hunyuan_moe",
