@@ -1,7 +1,7 @@
 """Writes the parts of the documentation that follow from the code.
 
 `python scripts/docs.py` writes docs/en/commands.md and docs/zh/commands.md from the commands'
-settings, and in docs/en/algorithms.md and docs/zh/algorithms.md the table of algorithms, from
+settings, models.md from the registry of models, and in algorithms.md the table of algorithms, from
 their registry, and the example plugin, from its file. `--check` writes nothing and fails if a file
 is not what it should be. Chinese texts stand in docs/zh/settings.yaml.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from docs_models import models_page
 
 from swiftrl.cli.command import COMMANDS, Command
 from swiftrl.core.coerce import type_name
@@ -250,6 +251,7 @@ def pages() -> dict[Path, str]:
     for language in (Language("en", ENGLISH), Language("zh", CHINESE, texts)):
         folder = ROOT / "docs" / language.code
         made[folder / "commands.md"] = commands_page(language)
+        made[folder / "models.md"] = models_page(language.code)
         path = folder / "algorithms.md"
         page = path.read_text(encoding="utf-8")
         page = _between(page, "algorithms", algorithms_table(language))

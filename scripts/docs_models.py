@@ -1,0 +1,83 @@
+"""The page of models, written from the registry (see scripts/docs.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from swiftrl.models.catalog import tested_of
+from swiftrl.models.listing import Found, counts, find
+from swiftrl.models.remote_code import needs_remote_code
+
+__all__ = ["models_page"]
+
+ENGLISH = {
+    "title": "Models",
+    "generated": "Written by `make docs` from the registry in the code; do not edit by hand.",
+    "intro": "The registry knows {text_ids} text models and {multimodal_ids} multimodal models by "
+    "name, of {families} families and {architectures} architectures. `swiftrl models --search "
+    "NAME` lists the ids, `swiftrl models --of FOLDER` says which family a folder is. A model that "
+    "is not listed trains too, if transformers implements it and it has a chat template.",
+    "levels": "What the last column says:",
+    "golden": "compared with the published weights",
+    "tiny": "a small random model of the architecture goes through every check of the suite",
+    "listed": "known by name; its architecture has not been through the checks",
+    "not loaded": "the architecture is code beside the weights, which is never run: {ids} models "
+    "that are found by name but refused",
+    "text": "Text models",
+    "media": "Multimodal models",
+    "header": "| `--model_type` | Models | Such as | Architectures | Takes | Tool calls | For | "
+    "Tested |",
+    "detected": "by template",
+}
+CHINESE = {
+    "title": "模型",
+    "generated": "本页由 `make docs` 根据代码中的登记表生成，请勿手工修改。",
+    "intro": "登记表按名称收录 {text_ids} 个文本模型和 {multimodal_ids} 个多模态模型，分属 "
+    "{families} 个家族、{architectures} 种架构。`swiftrl models --search 名称` 列出 id，"
+    "`swiftrl models --of 文件夹` 说明一个文件夹属于哪个家族。没有收录的模型只要 transformers "
+    "实现了它、并且带有对话模板，同样可以训练。",
+    "levels": "最后一列的含义：",
+    "golden": "与公开发布的权重比对过",
+    "tiny": "该架构的随机小模型通过了全部检查",
+    "listed": "只按名称收录；其架构还没有经过检查",
+    "not loaded": "架构是随权重附带的代码，本软件从不运行这类代码：{ids} 个模型能按名称查到，"
+    "但会被拒绝",
+    "text": "文本模型",
+    "media": "多模态模型",
+    "header": "| `--model_type` | 模型数 | 例如 | 架构 | 接受 | 工具调用 | 用途 | 测试 |",
+    "detected": "看模板",
+}
+
+
+def models_page(code: str) -> str:
+    """Return models.md in the language "en" or "zh"."""
+    words = CHINESE if code == "zh" else ENGLISH
+    number = counts(find())
+    text = find(modality="text")
+    names = {spec.name for spec, _ in text}
+    media = [(spec, ids) for spec, ids in find() if spec.name not in names]
+    lines = [f"# {words['title']}", "", f"> {words['generated']}", ""]
+    lines += [words["intro"].format_map(number), "", words["levels"], ""]
+    for level in ("golden", "tiny", "listed", "not loaded"):
+        colon = "：" if code == "zh" else ": "
+        lines.append(f"- `{level}`{colon}{words[level].format(ids=number['remote_code_ids'])}")
+    lines += ["", f"## {words['text']}", "", *_table(text, words)]
+    lines += ["", f"## {words['media']}", "", *_table(media, words)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(found: Sequence[Found], words: dict[str, str]) -> list[str]:
+    lines = [words["header"], "|" + "---|" * (words["header"].count("|") - 1)]
+    for spec, ids in found:
+        cells = (
+            f"`{spec.name}`",
+            str(len(ids)),
+            f"`{ids[0].modelscope}`" if ids else "–",
+            ", ".join(f"`{name}`" for name in spec.architectures),
+            ", ".join(spec.modalities),
+            spec.tool_syntax or words["detected"],
+            ", ".join(spec.capabilities),
+            "not loaded" if needs_remote_code(spec) else tested_of(spec),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
