@@ -232,7 +232,7 @@ SPECS = (
     ModelSpec(
         name="mamba2",
         architectures=("Mamba2ForCausalLM",),
-        hub_ids=same_ids("mistralai/Mamba-Codestral-7B-v0.1", "state-spaces/mamba2-2.8b"),
+        hub_ids=same_ids("mistralai/Mamba-Codestral-7B-v0.1"),
         lora_targets=("in_proj", "out_proj"),
         min_transformers="4.44.0",
         capabilities=("base",),
