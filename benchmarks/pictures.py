@@ -112,16 +112,16 @@ def main() -> None:
     feed = batches(
         Template.load(loaded.tokenizer, processor=processor), options.pictures, options.pairs
     )
-    furthest = 0.0
+    furthest, patches = 0.0, 0
     for batch in itertools.islice(feed, options.warmup + options.steps):
         tree, rows = (contestant.step(batch) for contestant in both)
         furthest = max(furthest, abs(tree - rows))
+        patches = sum(len(media["pixel_values"]) for media in batch.media)
     medians = [statistics.median(one.cpu_s[options.warmup :]) for one in both]
-    given = sum(len(media["pixel_values"]) for media in batch.media)
     print("| Layout | Processor time of a step | Patches encoded, of those given |")
     print("|---|---|---|")
     for name, one, median in zip(("tree", "rows"), both, medians, strict=True):
-        print(f"| {name} | {median * 1000:.0f} ms | {one.patches / given:.0f}x |")
+        print(f"| {name} | {median * 1000:.0f} ms | {one.patches / patches:.0f}x |")
     print(f"rows / tree: {medians[1] / medians[0]:.2f}; losses differ by {furthest:.1e} at most")
 
 
