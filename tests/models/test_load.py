@@ -123,7 +123,7 @@ def test_no_tokenizer(folder):
 
 def test_a_broken_tokenizer(folder):
     (folder / "tokenizer.json").write_text("{")
-    with pytest.raises(ModelError, match="tokenizer.json: not valid JSON"):
+    with pytest.raises(ModelError, match=r"tokenizer\.json: not valid JSON"):
         load(folder)
 
 
