@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["LEFT_OUT"]
+__all__ = ["COMPARED_WITH", "LEFT_OUT"]
+
+COMPARED_WITH = "5.24"
+"""The transformers release whose classes the families were last compared with."""
+
 
 _ENCODER = (
     "an encoder with a causal head: its published weights fill masks and were never a decoder"

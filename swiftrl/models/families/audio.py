@@ -57,6 +57,17 @@ SPECS = (
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
+        name="omniasr",
+        architectures=("OmniASRForConditionalGeneration",),
+        hub_ids=same_ids("hf-audio/omniasr-llm-300m-v2"),
+        modalities=("text", "audio"),
+        lora_targets=LINEAR,
+        towers=Towers(vision=("model.audio_tower",), aligner=("model.multi_modal_projector",)),
+        min_transformers="5.24.0",
+        capabilities=("base",),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
         name="ultravox",
         architectures=("UltravoxModel",),
         hub_ids=same_ids("fixie-ai/ultravox-v0_5-llama-3_2-1b"),

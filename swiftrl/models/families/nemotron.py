@@ -130,6 +130,13 @@ SPECS = (
         capabilities=("base",),
     ),
     ModelSpec(
+        name="dory",
+        architectures=("DoryForCausalLM",),
+        hub_ids=same_ids("nvidia/NVIDIA-Nemotron-Labs-Dory1.0-4B-BF16"),
+        lora_targets=LINEAR,
+        min_transformers="5.24.0",
+    ),
+    ModelSpec(
         name="deci_lm",
         architectures=("DeciLMForCausalLM",),
         hub_ids=same_ids("nvidia/Llama-3_3-Nemotron-Super-49B-v1"),

@@ -137,6 +137,17 @@ SPECS = (
         quant_groups=LATENT_GROUPS,
     ),
     ModelSpec(
+        name="hy_v4_vl",
+        architectures=("HYV4VLForConditionalGeneration",),
+        hub_ids=same_ids("tencent/Hy4"),
+        modalities=("text", "image"),
+        lora_targets=LATENT,
+        towers=Towers(vision=("model.vision_tower",)),
+        min_transformers="5.24.0",
+        capabilities=("chat", "tools", "reasoning"),
+        quant_groups=LATENT_GROUPS,
+    ),
+    ModelSpec(
         name="hunyuan_vl",
         architectures=("HunYuanVLForConditionalGeneration",),
         hub_ids=(HubId("Tencent-Hunyuan/HunyuanOCR", "tencent/HunyuanOCR"),),
