@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint type layers test test-slow check demo docs builtin bench bench-dpo parity clean
+.PHONY: setup fmt lint type layers test test-slow test-zoo check demo docs builtin bench bench-dpo parity clean
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ test: setup
 
 test-slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) -m "slow" $(TESTS)
+
+# Every architecture of the registry, into swiftrl/models/conformance.json.
+test-zoo: setup
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/zoo.py --workers $(WORKERS)
 
 check: lint type layers test
 
