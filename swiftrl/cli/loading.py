@@ -15,6 +15,7 @@ from swiftrl.templates.config import TemplateConfig
 if TYPE_CHECKING:
     from swiftrl.models.load import LoadedModel
     from swiftrl.models.resolve import Resolved
+    from swiftrl.templates.media import MediaOptions
     from swiftrl.templates.source import TemplateOptions
     from swiftrl.templates.template import Template
 
@@ -84,7 +85,6 @@ def load_template(settings: Settings, resolved: Resolved) -> Template:
     """
     from swiftrl.models.load import load_tokenizer
     from swiftrl.models.processor import load_media_processor
-    from swiftrl.templates.media import MediaOptions
     from swiftrl.templates.template import Template
 
     config = settings[TemplateConfig]
@@ -94,8 +94,29 @@ def load_template(settings: Settings, resolved: Resolved) -> Template:
         processor=load_media_processor(resolved, tokenizer),
         chat_template=config.template,
         options=_options(config, resolved),
-        media=MediaOptions(config.max_pixels, config.allow_media_urls),
+        media=_media_options(config),
     )
+
+
+def _media_options(config: TemplateConfig) -> MediaOptions:
+    from swiftrl.templates.clips import FrameSampling
+    from swiftrl.templates.media import MediaOptions
+
+    names = ("fps", "nframes", "fps_min_frames", "fps_max_frames", "video_max_pixels", "max_pixels")
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"--{name} {value}: expected more than 0.")
+    if config.fps_min_frames > config.fps_max_frames:
+        raise ConfigError("--fps_min_frames is above --fps_max_frames; lower it.")
+    sampling = FrameSampling(
+        config.fps,
+        config.nframes,
+        config.fps_min_frames,
+        config.fps_max_frames,
+        config.video_max_pixels,
+    )
+    return MediaOptions(config.max_pixels, config.allow_media_urls, sampling)
 
 
 def _options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:

@@ -18,7 +18,6 @@ HUB = "pushing while training is not part of this version; push output_dir with 
 LOGGING = "metrics go to metrics.jsonl and to --report_to; leave it out."
 LOADER = "batches are made in order in the background; leave it out."
 DDP = "set up by the launcher; leave it out."
-PICTURES = "pictures, video and audio are not trained in this version."
 
 EXACT: dict[str, str] = {
     "packing": "samples always travel unpadded, several in one row: raise "
@@ -90,7 +89,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("max_shard_size", "exist_ok"), "belongs to swiftrl merge-lora."),
     (("to_mcore", "mcore_", "test_convert", "save_missing", "template_mode", "commit_message"),
      LATER),
-    (("max_pixels", "vit_gradient"), PICTURES),
+    (("vit_gradient",), LATER),
     (("push_to_hub", "hub_"), HUB),
     (("log_level", "log_on_each", "logging_strategy", "logging_nan", "include_", "trackio_",
       "project", "swanlab_", "debug", "skip_memory", "disable_log"), LOGGING),

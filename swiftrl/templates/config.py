@@ -48,7 +48,17 @@ class TemplateConfig:
         "Pixels of a picture at most: larger ones are scaled down, their shape kept. Unset: the "
         "model's own bound.",
     )
+    fps: float = setting(2.0, "Frames seen of each second of a video.")
+    nframes: int | None = setting(
+        None, "Frames seen of a video in all, evenly spread, instead of --fps."
+    )
+    fps_min_frames: int = setting(4, "Least number of frames seen of a video with --fps.")
+    fps_max_frames: int = setting(768, "Most frames seen of a video with --fps.")
+    video_max_pixels: int = setting(
+        602112, "Pixels of a video's frame at most: larger ones are scaled down, their shape kept."
+    )
     allow_media_urls: bool = setting(
-        False, "Fetch pictures that rows name by an http(s) address; refused otherwise."
+        False,
+        "Fetch pictures, videos and audio that rows name by an http(s) address; refused otherwise.",
     )
     chat_template_kwargs: dict[str, Any] = setting({}, "More variables for the template, as JSON.")

@@ -1,16 +1,16 @@
-"""Pictures in a conversation: how many tokens each takes, and the tensors that a model wants.
+"""Media in a conversation: how many tokens each takes, and the tensors that a model wants.
 
-The chat template writes one placeholder token for a picture; the processor makes it the tokens
-that this picture's size takes. What a placeholder becomes depends on the size alone, so it is
-found with a blank picture of that size and remembered.
+The chat template writes one placeholder token for a picture, video or sound; the processor makes
+it the tokens that this medium takes. What a placeholder becomes depends on the medium's size or
+length alone, so it is found with a blank one of that size and remembered.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,20 @@ import numpy as np
 from swiftrl.core import log
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Part
-from swiftrl.templates.pictures import open_picture, picture_size
+from swiftrl.templates.clips import Film, FrameSampling, open_film, open_sound
+from swiftrl.templates.pictures import open_picture
 from swiftrl.templates.render import ChatRenderer
 
 __all__ = ["MediaEncoder", "MediaOptions", "media_encoder", "media_of"]
 
-_PLACEHOLDERS = ("boi_token", "image_token")
+_PLACEHOLDERS = {
+    "image": ("boi_token", "image_token"),
+    "video": ("video_token",),
+    "audio": ("audio_token",),
+}
+_ARGUMENTS = {"image": "images", "video": "videos", "audio": "audio"}
 _TEXT_OUTPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,60 +41,80 @@ class MediaOptions:
     Attributes:
         max_pixels: pictures of more pixels are scaled down; None leaves that to the processor.
         allow_urls: whether http(s) addresses are fetched.
+        sampling: which frames of videos are seen.
     """
 
     max_pixels: int | None = None
     allow_urls: bool = False
+    sampling: FrameSampling = field(default_factory=FrameSampling)
 
 
 class MediaEncoder:
-    """Expands placeholders and makes tensors of pictures; picklable.
+    """Expands placeholders and makes tensors of media; picklable.
 
     Args:
-        processor: a Hugging Face processor with an image processor and a tokenizer.
-        written: what the chat template writes where a picture stands.
+        processor: a Hugging Face processor with a tokenizer.
+        written: by kind of medium, what the chat template writes where one stands.
         options: how media are read.
 
     Attributes:
-        placeholder_id: the token that stands for a picture in the rendered text.
+        placeholders: by kind, the text of the token that stands for a medium.
+        kind_of: by token id, the kind that it stands for.
 
     Raises:
         TemplateError: the template writes none of the processor's placeholders.
     """
 
-    def __init__(self, processor: Any, written: str, options: MediaOptions | None = None) -> None:
+    def __init__(
+        self, processor: Any, written: Mapping[str, str], options: MediaOptions | None = None
+    ) -> None:
         self.processor, self.options = processor, options or MediaOptions()
-        names = [getattr(processor, name, None) for name in _PLACEHOLDERS]
-        found = [name for name in names if isinstance(name, str) and name and name in written]
-        if not found:
+        self.placeholders: dict[str, str] = {}
+        for kind, text in written.items():
+            names = [getattr(processor, name, None) for name in _PLACEHOLDERS[kind]]
+            found = [name for name in names if isinstance(name, str) and name and name in text]
+            if found:
+                self.placeholders[kind] = found[0]
+        if not self.placeholders:
             raise TemplateError(
-                f"the chat template writes {written!r} for a picture, which holds no placeholder "
-                f"of {type(processor).__name__} ({', '.join(map(str, filter(None, names)))})."
+                f"the chat template writes {' and '.join(map(repr, written.values()))} for media, "
+                f"which holds no placeholder of {type(processor).__name__}."
             )
-        self.placeholder = found[0]
-        self.placeholder_id = processor.tokenizer.convert_tokens_to_ids(self.placeholder)
-        self._expanded = functools.lru_cache(maxsize=4096)(self._expand_size)
+        ids = processor.tokenizer.convert_tokens_to_ids
+        self.kind_of: dict[int, str] = {ids(t): kind for kind, t in self.placeholders.items()}
+        self._expanded = functools.lru_cache(maxsize=4096)(self._expand_blank)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return MediaEncoder, (self.processor, self.placeholder, self.options)
+        return MediaEncoder, (self.processor, self.placeholders, self.options)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of media that the model takes."""
+        return frozenset(self.placeholders)
 
     @property
     def fingerprint(self) -> str:
         """Changes with every setting that matters to tokens or tensors."""
-        made_by = self.processor.image_processor.to_dict()
-        settings = (type(self.processor).__name__, made_by, self.options.max_pixels)
-        return json.dumps(settings, sort_keys=True, default=str)
+        parts = (_subprocessor(self.processor, kind) for kind in sorted(self.placeholders))
+        made_by = [part.to_dict() for part in parts if part is not None]
+        options = self.options
+        settings = (type(self.processor).__name__, made_by, options.max_pixels)
+        read = (sorted(self.kinds), astuple(options.sampling))
+        return json.dumps((settings, read), sort_keys=True, default=str)
 
     def count(self, token_ids: np.ndarray) -> int:
-        """Return how many tokens of [T] `token_ids` stand for parts of pictures."""
-        name = getattr(self.processor, "image_token", None) or self.placeholder
-        wanted = self.processor.tokenizer.convert_tokens_to_ids(name)
-        return int(np.count_nonzero(token_ids == wanted))
+        """Return how many tokens of [T] `token_ids` stand for parts of media."""
+        names = {
+            getattr(self.processor, f"{kind}_token", None) or text
+            for kind, text in self.placeholders.items()
+        }
+        wanted = [self.processor.tokenizer.convert_tokens_to_ids(name) for name in names]
+        return int(np.isin(token_ids, wanted).sum())
 
     def expand(
         self, ids: list[list[int]], weights: list[list[float]], parts: Sequence[Part]
     ) -> None:
-        """Put each picture's tokens in the place of its placeholder, untrained; in place.
+        """Put each medium's tokens in the place of its placeholder, untrained; in place.
 
         Args:
             ids: token ids of each segment.
@@ -95,87 +122,166 @@ class MediaEncoder:
             parts: the conversation's media in order.
 
         Raises:
-            TemplateError: placeholders and pictures differ in number, or a picture is at fault.
+            TemplateError: placeholders and media differ, or a medium is at fault.
         """
-        found = sum(segment.count(self.placeholder_id) for segment in ids)
-        if found != len(parts):
+        found = [self.kind_of[i] for segment in ids for i in segment if i in self.kind_of]
+        if found != [part.kind for part in parts]:
             raise TemplateError(
-                f"the conversation holds {len(parts)} pictures, but its text has {found} "
-                f"placeholders ({self.placeholder}); write one <image> where each picture belongs."
+                f"the conversation holds {_listed([part.kind for part in parts])}, but its text "
+                f"has placeholders for {_listed(found)}; write one <image>, <video> or <audio> "
+                "where each belongs."
             )
-        pictures = iter(parts)
+        media = iter(parts)
         for index, segment in enumerate(ids if parts else ()):
-            if self.placeholder_id in segment:
-                ids[index], weights[index] = self._with_pictures(segment, weights[index], pictures)
+            if not self.kind_of.keys().isdisjoint(segment):
+                ids[index], weights[index] = self._with_media(segment, weights[index], media)
 
-    def _with_pictures(
-        self, segment: list[int], weights: list[float], pictures: Any
+    def _with_media(
+        self, segment: list[int], weights: list[float], media: Iterator[Part]
     ) -> tuple[list[int], list[float]]:
         made: list[int] = []
         scaled: list[float] = []
         for token, weight in zip(segment, weights, strict=True):
-            if token != self.placeholder_id:
+            if token not in self.kind_of:
                 made.append(token)
                 scaled.append(weight)
                 continue
-            own = self._tokens_of(next(pictures))
+            own = self._tokens_of(next(media))
             made += own
             scaled += [0.0] * len(own)
         return made, scaled
 
     def _tokens_of(self, part: Part) -> tuple[int, ...]:
-        options = self.options
-        size = picture_size(
-            part.source, max_pixels=options.max_pixels, allow_urls=options.allow_urls
+        medium = self._read(part)
+        if part.kind == "image":
+            return self._expanded("image", medium.size)
+        if part.kind == "audio":
+            return self._expanded("audio", (len(medium),))
+        return self._expanded(
+            "video", (*medium.frames.shape, medium.fps, medium.total, *medium.indices)
         )
-        return self._expanded(size)
 
-    def _expand_size(self, size: tuple[int, int]) -> tuple[int, ...]:
-        from PIL import Image
-
-        blank = Image.new("RGB", size)
-        try:
-            made = self.processor(text=[self.placeholder], images=[blank], add_special_tokens=False)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+    def _read(self, part: Part) -> Any:
+        """Return PIL's picture, a Film, or [S] float32 samples."""
+        options = self.options
+        if part.kind == "image":
+            return open_picture(
+                part.source, max_pixels=options.max_pixels, allow_urls=options.allow_urls
+            )
+        if part.kind == "video":
+            return open_film(part.source, options.sampling, allow_urls=options.allow_urls)
+        extractor = _subprocessor(self.processor, "audio")
+        rate = extractor.sampling_rate
+        sound = open_sound(part.source, rate, allow_urls=options.allow_urls)
+        longest = getattr(extractor, "n_samples", None)
+        if longest is not None and len(sound) > longest:
             raise TemplateError(
-                f"{type(self.processor).__name__} refuses a picture of {size[0]} x {size[1]} "
-                f"pixels: {error}"
+                f"audio of {len(sound) / rate:.1f} seconds is longer than the "
+                f"{longest / rate:.0f} seconds that this model hears. Cut the file."
+            )
+        return sound
+
+    def _expand_blank(self, kind: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
+        if kind == "image":
+            from PIL import Image
+
+            blank, told = Image.new("RGB", shape), f"a picture of {shape[0]} x {shape[1]} pixels"
+        elif kind == "audio":
+            blank, told = np.zeros(shape, dtype=np.float32), f"audio of {shape[0]} samples"
+        else:
+            frames = np.zeros(shape[:4], dtype=np.uint8)
+            blank = Film(frames, tuple(shape[6:]), shape[4], shape[5])
+            told = f"a video of {shape[0]} frames, {shape[2]} x {shape[1]} pixels each"
+        try:
+            made = self._processed([(kind, blank)])
+        except _REFUSALS as error:
+            raise TemplateError(
+                f"{type(self.processor).__name__} refuses {told}: {error}"
             ) from error
         return tuple(int(token) for token in np.asarray(made["input_ids"][0]).reshape(-1))
 
+    def _processed(self, media: Sequence[tuple[str, Any]], **options: Any) -> Mapping[str, Any]:
+        """Return what the processor makes of the placeholders and their media."""
+        given: dict[str, list[Any]] = {}
+        for kind, medium in media:
+            given.setdefault(kind, []).append(medium)
+        named: dict[str, Any] = {_ARGUMENTS[kind]: items for kind, items in given.items()}
+        if "video" in given:
+            named["videos"] = [film.frames for film in given["video"]]
+            told = [_metadata(film) for film in given["video"]]
+            named["videos_kwargs"] = {"video_metadata": told, "do_sample_frames": False}
+        if "audio" in given:
+            rate = _subprocessor(self.processor, "audio").sampling_rate
+            named["audio_kwargs"] = {"sampling_rate": rate}
+        text = "".join(self.placeholders[kind] for kind, _ in media)
+        return self.processor(text=[text], add_special_tokens=False, **named, **options)
+
     def tensors(self, parts: Sequence[Part]) -> dict[str, Any]:
-        """Return what the model takes of the pictures, by the name of its argument.
+        """Return what the model takes of the media, by the name of its argument.
 
         Args:
-            parts: pictures of one conversation, in order.
+            parts: media of one conversation, in order.
 
         Returns:
-            Tensors such as pixel_values and image_grid_thw; the first dimension runs over
-            pictures or their patches.
+            Tensors such as pixel_values and image_grid_thw; the first dimension runs over media
+            or their patches.
+
+        Raises:
+            TemplateError: a medium is at fault.
         """
-        options = self.options
-        pictures = [
-            open_picture(part.source, max_pixels=options.max_pixels, allow_urls=options.allow_urls)
-            for part in parts
-        ]
-        made: Mapping[str, Any] = self.processor(
-            text=[self.placeholder * len(pictures)], images=pictures, return_tensors="pt"
+        made = self._processed(
+            [(part.kind, self._read(part)) for part in parts], return_tensors="pt"
         )
         return {name: value for name, value in made.items() if name not in _TEXT_OUTPUTS}
+
+
+def _metadata(film: Film) -> dict[str, Any]:
+    return {
+        "total_num_frames": film.total,
+        "fps": film.fps,
+        "height": film.frames.shape[1],
+        "width": film.frames.shape[2],
+        "duration": film.total / film.fps,
+        "frames_indices": list(film.indices),
+    }
+
+
+def _subprocessor(processor: Any, kind: str) -> Any:
+    """Return the processor's part for a kind of media, or None."""
+    names = {
+        "image": ("image_processor",),
+        "video": ("video_processor",),
+        "audio": ("audio_processor", "feature_extractor"),
+    }
+    found = (getattr(processor, name, None) for name in names[kind])
+    return next((part for part in found if part is not None), None)
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    counts = {kind: kinds.count(kind) for kind in kinds}
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items()) or "no media"
 
 
 def media_encoder(
     renderer: ChatRenderer, processor: Any, options: MediaOptions | None
 ) -> MediaEncoder | None:
-    """Return what expands pictures, or None where the model or its template takes none."""
-    if getattr(processor, "image_processor", None) is None:
+    """Return what expands media, or None where the model or its template takes none."""
+    if processor is None or getattr(processor, "tokenizer", None) is None:
         return None
-    parts = [{"type": "image"}, {"type": "text", "text": "q"}]
+    kinds = [kind for kind in _PLACEHOLDERS if _subprocessor(processor, kind) is not None]
+    written: dict[str, str] = {}
+    for kind in kinds:
+        parts = [{"type": kind}, {"type": "text", "text": "q"}]
+        try:
+            written[kind] = renderer.render([{"role": "user", "content": parts}])
+        except TemplateError as error:
+            log.warn(f"{kind} cannot be trained on: {error}")
+    if not written:
+        return None
     try:
-        shown = renderer.render([{"role": "user", "content": parts}])
-        return MediaEncoder(processor, shown, options)
+        return MediaEncoder(processor, written, options)
     except TemplateError as error:
-        log.warn(f"pictures cannot be trained on: {error}")
+        log.warn(f"media cannot be trained on: {error}")
         return None
 
 

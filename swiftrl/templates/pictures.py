@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import math
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 from swiftrl.core.errors import TemplateError
+from swiftrl.templates.media_source import opened, shown_source
 
 __all__ = ["MOST_PIXELS", "open_picture", "picture_size"]
 
 MOST_PIXELS = 89_478_485
 """Pixels of the largest picture that is decoded: 256 MiB in RGB, where Pillow begins to warn."""
-
-_FETCH_SECONDS = 30
-_MOST_BYTES = 64 << 20
 
 
 def open_picture(
@@ -64,9 +57,9 @@ def scaled_size(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int
 def _read(source: str | bytes | None, allow_urls: bool, use: Callable[[Any], Any]) -> Any:
     from PIL import Image, UnidentifiedImageError
 
-    name = _shown(source)
+    name = shown_source(source)
     try:
-        with Image.open(_opened(source, allow_urls)) as image:
+        with Image.open(opened(source, "picture", allow_urls)) as image:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise TemplateError(_too_large(name, f" of {width} x {height} pixels"))
@@ -91,48 +84,3 @@ def _too_large(name: str, size: str) -> str:
         f"picture {name}{size} is too large: {MOST_PIXELS:,} pixels at most are decoded. Scale the "
         "file down."
     )
-
-
-def _opened(source: str | bytes | None, allow_urls: bool) -> Any:
-    if source is None:
-        raise TemplateError("a picture has no source: expected a path, a data: URI or bytes.")
-    if isinstance(source, bytes):
-        return io.BytesIO(source)
-    if source[:5].lower() == "data:":
-        return io.BytesIO(_from_data_uri(source))
-    if source[:7].lower() == "http://" or source[:8].lower() == "https://":
-        return io.BytesIO(_fetched(source, allow_urls))
-    return source.removeprefix("file://")
-
-
-def _from_data_uri(uri: str) -> bytes:
-    head, _, body = uri.partition(",")
-    if not head.lower().endswith(";base64"):
-        raise TemplateError(f"picture {_shown(uri)}: expected data:image/...;base64,...")
-    try:
-        return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
-        raise TemplateError(f"picture {_shown(uri)}: is not base64 ({error}).") from None
-
-
-def _fetched(address: str, allow_urls: bool) -> bytes:
-    if not allow_urls:
-        raise TemplateError(
-            f"picture {_shown(address)}: addresses are not fetched unless --allow_media_urls true "
-            "is given; or store the file and name its path."
-        )
-    try:
-        with urllib.request.urlopen(address, timeout=_FETCH_SECONDS) as answer:
-            data = answer.read(_MOST_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise TemplateError(f"picture {_shown(address)}: cannot be fetched ({error}).") from None
-    if len(data) > _MOST_BYTES:
-        raise TemplateError(f"picture {_shown(address)}: more than {_MOST_BYTES >> 20} MiB.")
-    return data
-
-
-def _shown(source: str | bytes | None) -> str:
-    if isinstance(source, bytes):
-        return f"({len(source):,} bytes in the row)"
-    text = source or "(none)"
-    return text if len(text) <= 200 else f"{text[:40]}... ({len(text):,} characters)"

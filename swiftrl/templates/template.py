@@ -39,7 +39,7 @@ class Template:
 
     Attributes:
         probe: what the template wants and does.
-        media: expands pictures; None for models of text.
+        media: expands media; None for models of text.
         stop_token_ids: tokens at which a reply ends, EOS first.
         fingerprint: changes whenever the same conversation might be encoded differently.
     """
@@ -59,7 +59,7 @@ class Template:
         renderer = dataclasses.replace(renderer, prompts_only=self.probe.prompts_only)
         self.media = media_encoder(renderer, processor, media)
         if self.media is not None:
-            forms = dataclasses.replace(self.probe.forms, media=frozenset({"image"}))
+            forms = dataclasses.replace(self.probe.forms, media=self.media.kinds)
             self.probe = dataclasses.replace(self.probe, forms=forms)
         self.renderer = renderer
         self.stop_token_ids = self._find_stop_ids()
@@ -86,7 +86,7 @@ class Template:
             processor: a multimodal model's; its chat template goes first.
             chat_template: a name in the library or a .jinja file instead of the model's own.
             options: system prompt, thinking switch and the like.
-            media: how pictures are read.
+            media: how media are read.
 
         Raises:
             TemplateError: the model has no template and none is named, or it does not work.
