@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from swiftrl.engine.sampling import SamplingParams
 
@@ -65,9 +65,15 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: SamplingParams, n: int = 1
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingParams,
+        n: int = 1,
+        media: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt, in the prompts' order.
+
+        `media` are the tensors of each prompt's pictures and the like, empty where it has none.
 
         Raises:
             EngineError: a prompt cannot be answered.
@@ -75,7 +81,10 @@ class Engine(Protocol):
         ...
 
     def stream(
-        self, prompt: Sequence[int], sampling: SamplingParams
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        media: Mapping[str, Any] | None = None,
     ) -> Generator[Chunk, None, None]:
         """Yield a reply as it grows; closing the iterator aborts it."""
         ...

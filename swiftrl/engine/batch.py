@@ -15,7 +15,7 @@ from swiftrl.core.errors import EngineError, TemplateError
 from swiftrl.core.files import disk_errors
 from swiftrl.core.messages import Conversation, Message
 from swiftrl.engine.base import Completion, Engine
-from swiftrl.engine.chat import message_dict
+from swiftrl.engine.chat import media_columns, message_dict
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.templates.template import Template
 
@@ -118,23 +118,25 @@ def _answer(
 ) -> list[list[Completion] | str]:
     """Return each row's completions, or why there are none."""
     prompts: dict[int, list[int]] = {}
+    media: list[dict[str, Any]] = []
     replies: list[list[Completion] | str] = ["" for _ in group]
     for index, question in enumerate(group):
         try:
             prompt = template.encode_prompt(question.conversation)
             engine.check_prompt(prompt)
+            media.append(template.media_tensors(question.conversation))
         except (TemplateError, EngineError) as error:
             replies[index] = f"{question.origin}: {error}"
         else:
             prompts[index] = prompt
-    completions = engine.generate(list(prompts.values()), sampling, n)
+    completions = engine.generate(list(prompts.values()), sampling, n, media)
     for index, found in zip(prompts, completions, strict=True):
         replies[index] = found
     return replies
 
 
 def _line(template: Template, question: Question, reply: list[Completion] | str) -> dict[str, Any]:
-    line = dict(question.columns)
+    line = {**question.columns, **media_columns(question.conversation.messages)}
     messages = [message_dict(message) for message in question.conversation.messages]
     if isinstance(reply, str):
         return {**line, "messages": messages, "error": reply}

@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from swiftrl.core.errors import ConfigError, SwiftRLError
 from swiftrl.core.files import disk_errors
-from swiftrl.core.messages import Conversation, Message, text_of
+from swiftrl.core.messages import Conversation, Message, Part
 from swiftrl.core.registry import did_you_mean
 from swiftrl.engine.base import Completion, Engine
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.templates.template import Template
 
-__all__ = ["Chat", "message_dict"]
+__all__ = ["Chat", "media_columns", "message_dict"]
 
 _SETTABLE = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
+_TAG = re.compile("(<image>|<video>|<audio>)")
 _BLOCK = '"""'
 
 
 def message_dict(message: Message) -> dict[str, Any]:
-    """Return a text message as a row of a "messages" data set holds it."""
-    row: dict[str, Any] = {"role": message.role, "content": text_of(message)}
+    """Return a message as a row of a "messages" data set holds it, media as tags."""
+    row: dict[str, Any] = {"role": message.role, "content": _tagged(message)}
     if message.reasoning_content is not None:
         row["reasoning_content"] = message.reasoning_content
     return row
+
+
+def media_columns(messages: Sequence[Message]) -> dict[str, list[str]]:
+    """Return the columns (images, videos, audios) of the messages' media that are named by text."""
+    columns: dict[str, list[str]] = {}
+    for message in messages:
+        for part in message.content if not isinstance(message.content, str) else ():
+            if isinstance(part.source, str):
+                columns.setdefault(f"{part.kind}s", []).append(part.source)
+    return columns
+
+
+def _tagged(message: Message) -> str:
+    if isinstance(message.content, str):
+        return message.content
+    return "".join(
+        part.text or "" if part.kind == "text" else f"<{part.kind}>" for part in message.content
+    )
 
 
 class Chat:
@@ -39,6 +59,7 @@ class Chat:
         template: the model's.
         sampling: how; `/set` changes it.
         system: system prompt.
+        media: by kind, files that the first message shows.
         read: asks for a line, given the prompt to show; raises EOFError at the end.
         write: shows text.
     """
@@ -50,11 +71,13 @@ class Chat:
         sampling: SamplingParams,
         *,
         system: str | None = None,
+        media: Mapping[str, Sequence[str]] | None = None,
         read: Callable[[str], str] = input,
         write: Callable[[str], object] | None = None,
     ) -> None:
         self.engine, self.template, self.sampling = engine, template, sampling
         self.system = system
+        self._given = {kind: list(names) for kind, names in (media or {}).items()}
         self.messages: list[Message] = []
         self._read = read
         self._write = write or _to_terminal
@@ -85,9 +108,15 @@ class Chat:
             if text and self._handle(text):
                 return
 
-    def ask(self, text: str) -> Completion | None:
-        """Send a user message, stream the reply, and return it; None if it was interrupted."""
-        self.messages.append(Message("user", text))
+    def ask(self, content: str | tuple[Part, ...]) -> Completion | None:
+        """Send a user message, stream the reply, and return it; None if it was interrupted.
+
+        A tag in a text (<image>, <video>, <audio>) stands for the next file of its kind that was
+        given, or else for one that the user is asked for; files without a tag come first.
+        """
+        if isinstance(content, str):
+            content = self._with_media(content)
+        self.messages.append(Message("user", content))
         try:
             completion = self._reply()
         except KeyboardInterrupt:
@@ -101,15 +130,45 @@ class Chat:
         self.messages.append(Message("assistant", reply))
         return completion
 
+    def _with_media(self, text: str) -> str | tuple[Part, ...]:
+        kinds = self.template.media.kinds if self.template.media is not None else ()
+        parts: list[Part] = []
+        for piece in _TAG.split(text):
+            kind = piece[1:-1]
+            if kind in kinds and piece == f"<{kind}>":
+                given = self._given.get(kind)
+                source = given.pop(0) if given else self._asked_for(kind)
+                parts.append(Part(kind, source=source))  # type: ignore[arg-type]
+            elif piece:
+                parts.append(Part("text", text=piece))
+        rest = [
+            Part(kind, source=name)  # type: ignore[arg-type]
+            for kind, names in self._given.items()
+            for name in names
+        ]
+        self._given = {}
+        parts = [*rest, *parts]
+        return tuple(parts) if any(part.kind != "text" for part in parts) else text
+
+    def _asked_for(self, kind: str) -> str:
+        try:
+            return self._read(f"{kind}: ").strip()
+        except EOFError:
+            raise ConfigError(
+                f"the message holds <{kind}>, but no file was given for it; name one by --{kind}s."
+            ) from None
+
     def _reply(self) -> Completion:
         leading = [Message("system", self.system)] if self.system is not None else []
-        prompt = self.template.encode_prompt(Conversation((*leading, *self.messages)))
+        conversation = Conversation((*leading, *self.messages))
+        prompt = self.template.encode_prompt(conversation)
+        media = self.template.media_tensors(conversation)
         sampling = self.sampling
         if sampling.seed is not None:
             # One seed for the session, but not the same luck every turn.
             sampling = dataclasses.replace(sampling, seed=sampling.seed + len(self.messages))
         self._write(self.template.options.response_prefix)
-        stream = self.engine.stream(prompt, sampling)
+        stream = self.engine.stream(prompt, sampling, media)
         completion = None
         try:
             for chunk in stream:
@@ -168,13 +227,13 @@ class Chat:
         self._clear("")
 
     def _undo(self, _: str) -> None:
-        self._write(f"[forgotten: {self._take_back()[:60]}]\n")
+        self._write(f"[forgotten: {_tagged(self._take_back())[:60]}]\n")
 
-    def _take_back(self) -> str:
+    def _take_back(self) -> Message:
         """Remove the last question and reply, and return the question."""
         if not self.messages:
             raise ConfigError("the conversation is empty.")
-        question = text_of(self.messages[-2])
+        question = self.messages[-2]
         del self.messages[-2:]
         return question
 
@@ -182,7 +241,7 @@ class Chat:
         question = self._take_back()
         if self.sampling.seed is not None:
             self.sampling = dataclasses.replace(self.sampling, seed=self.sampling.seed + 1000)
-        self.ask(question)
+        self.ask(question.content)
 
     def _set(self, line: str) -> None:
         name, _, value = line.partition(" ")
@@ -202,7 +261,8 @@ class Chat:
         if not name or not self.messages:
             raise ConfigError("/save: needs a file's name, and a conversation to save.")
         leading = [Message("system", self.system)] if self.system is not None else []
-        row = {"messages": [message_dict(message) for message in (*leading, *self.messages)]}
+        row: dict[str, Any] = {"messages": [message_dict(m) for m in (*leading, *self.messages)]}
+        row |= media_columns(self.messages)
         path = Path(name).expanduser()
         with disk_errors(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

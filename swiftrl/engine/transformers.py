@@ -6,7 +6,7 @@ import contextlib
 import queue
 import random
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from swiftrl.engine.base import Chunk, Completion, FinishReason
 from swiftrl.engine.detokenize import Detokenizer
 from swiftrl.engine.sampling import SamplingParams, choose, generators
 from swiftrl.models.load import stop_token_ids as stop_token_ids_of
+from swiftrl.models.media_arguments import accepted, joined, token_types
 
 __all__ = ["TransformersEngine"]
 
@@ -63,7 +64,11 @@ class TransformersEngine:
         self.lock = threading.Lock()
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: SamplingParams, n: int = 1
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: SamplingParams,
+        n: int = 1,
+        media: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt; prompts of similar length run together."""
         for prompt in prompts:
@@ -77,17 +82,22 @@ class TransformersEngine:
         for start in range(0, len(jobs), self.max_batch_size):
             batch = jobs[start : start + self.max_batch_size]
             run = _Run(self, [prompts[index] for index, _ in batch], sampling)
+            run.media = [media[index] for index, _ in batch] if media else []
             run.decode([source for _, source in batch])
             for row, (index, _) in enumerate(batch):
                 replies[index].append(run.completion(row))
         return replies
 
     def stream(
-        self, prompt: Sequence[int], sampling: SamplingParams
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        media: Mapping[str, Any] | None = None,
     ) -> Generator[Chunk, None, None]:
         """Yield a reply token by token; closing the iterator aborts the decoding."""
         tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
         run = _Run(self, [prompt], sampling, on_token=tokens.put)
+        run.media = [media] if media else []
 
         def work() -> None:
             try:
@@ -143,6 +153,7 @@ class _Run:
     ) -> None:
         self.engine, self.prompts, self.sampling = engine, prompts, sampling
         self.stop_ids = {*engine.stop_token_ids, *sampling.stop_token_ids}
+        self.media: list[Mapping[str, Any]] = []
         self.aborted = threading.Event()
         self.on_token = on_token
         self.rooms = [engine.room(prompt, sampling) for prompt in prompts]
@@ -167,10 +178,18 @@ class _Run:
             base.generate(
                 input_ids=ids.to(base.device),
                 attention_mask=mask.to(base.device),
+                **self._media_arguments(base, ids, mask),
                 generation_config=config,
                 logits_processor=LogitsProcessorList([_Chooser(self, sources)]),
                 stopping_criteria=StoppingCriteriaList([_Stopper(self)]),
             )
+
+    def _media_arguments(self, base: Any, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        if not any(self.media):
+            return {}
+        types = token_types(base.config, ids) * mask
+        made = accepted(base, joined(self.media, base.dtype), types)
+        return {name: value.to(base.device) for name, value in made.items()}
 
     def add(self, row: int, token: int, logprob: float) -> None:
         """Take a sampled token; rows that are done ignore it."""

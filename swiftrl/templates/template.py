@@ -117,6 +117,11 @@ class Template:
         text = run.render(run.messages, True) + self.options.response_prefix
         return self._tokens([Segment(text, 0.0)], media_of(run.conversation))[0][0]
 
+    def media_tensors(self, conversation: Conversation) -> dict[str, Any]:
+        """Return the tensors of a conversation's media, by the name of the model's argument."""
+        parts = media_of(conversation)
+        return self.media.tensors(parts) if parts and self.media is not None else {}
+
     def encode(self, conversation: Conversation, *, train: TrainMode = "default") -> Encoded:
         """Return a conversation's tokens with the weights of those that train.
 

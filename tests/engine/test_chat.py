@@ -29,7 +29,7 @@ class Parrot:
     def check_prompt(self, prompt):
         pass
 
-    def stream(self, prompt, sampling):
+    def stream(self, prompt, sampling, media=None):
         text = TOKENIZER.decode(prompt)
         self.prompts.append(text)
         self.seeds.append(sampling.seed)

@@ -35,6 +35,11 @@ class InferConfig:
     )
     num_return_sequences: int = setting(1, "Replies to each row.")
     prompt: str | None = setting(None, "Answer this one message and exit.")
+    images: list[str] = setting(
+        [], "Pictures that the first message shows, where its <image> tags stand or before it."
+    )
+    videos: list[str] = setting([], "Videos that the first message shows, by <video> tags.")
+    audios: list[str] = setting([], "Audio that the first message plays, by <audio> tags.")
 
 
 def run(settings: Settings) -> int:
@@ -59,22 +64,23 @@ def run(settings: Settings) -> int:
     data = settings[DataConfig]
     if data.dataset or data.val_dataset:
         return _answer_rows(settings, engine, template, sampling)
-    return _chat(settings[InferConfig].prompt, engine, template, sampling)
+    return _chat(settings[InferConfig], engine, template, sampling)
 
 
-def _chat(prompt: str | None, engine: Any, template: Any, sampling: Any) -> int:
+def _chat(config: InferConfig, engine: Any, template: Any, sampling: Any) -> int:
     from swiftrl.engine.chat import Chat
 
-    chat = Chat(engine, template, sampling)
-    if prompt is not None:
-        chat.ask(prompt)
+    media = {"image": config.images, "video": config.videos, "audio": config.audios}
+    chat = Chat(engine, template, sampling, media=media)
+    if config.prompt is not None:
+        chat.ask(config.prompt)
     elif sys.stdin.isatty():
         importlib.import_module("readline")  # gives input() history and line editing
 
         chat.run()
     else:
         # Piped lines are questions; the prompt sign would only litter the output.
-        chat = Chat(engine, template, sampling, read=lambda sign: input())
+        chat = Chat(engine, template, sampling, media=media, read=lambda sign: input())
         chat.run()
     return 0
 

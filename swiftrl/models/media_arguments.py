@@ -1,0 +1,71 @@
+"""Arguments of a multimodal model made of its media's tensors and its tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["accepted", "joined", "token_types"]
+
+_KINDS = (("image", 1), ("video", 2), ("audio", 3))
+
+
+def token_types(config: Any, token_ids: Tensor) -> Tensor:
+    """Return for each token 0 (text), 1 (picture), 2 (film) or 3 (sound), int64, as transformers.
+
+    Args:
+        config: the model's.
+        token_ids: of any shape.
+    """
+    types = torch.zeros_like(token_ids)
+    for kind, number in _KINDS:
+        for name in (f"{kind}_token_id", f"{kind}_token_index"):
+            token = getattr(config, name, None)
+            if isinstance(token, int):
+                types = types.masked_fill(token_ids == token, number)
+                break
+    return types
+
+
+def accepted(module: Any, tensors: Mapping[str, Tensor], types: Tensor) -> dict[str, Any]:
+    """Return those of the tensors that a module's forward takes, and the token types if it does.
+
+    Args:
+        module: a model or its backbone.
+        tensors: by the name of the argument.
+        types: of `token_types`.
+    """
+    known = inspect.signature(type(module).forward).parameters
+    made: dict[str, Any] = {name: value for name, value in tensors.items() if name in known}
+    for name in ("mm_token_type_ids", "token_type_ids"):
+        if name in known:
+            made[name] = types
+    return made
+
+
+def joined(rows: Iterable[Mapping[str, Tensor]], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return the tensors of several rows as one batch, floating ones in `dtype`."""
+    parts: dict[str, list[Tensor]] = {}
+    for row in rows:
+        for name, tensor in row.items():
+            wanted = tensor.to(dtype) if tensor.is_floating_point() else tensor
+            parts.setdefault(name, []).append(wanted)
+    return {name: torch.cat(_padded(tensors)) for name, tensors in parts.items()}
+
+
+def _padded(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Pad all dimensions but the first with zeros to the largest, as processors do in a batch."""
+    shapes = [tensor.shape[1:] for tensor in tensors]
+    if len(set(shapes)) == 1:
+        return list(tensors)
+    largest = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    padded = []
+    for tensor in tensors:
+        missing = [full - size for full, size in zip(largest, tensor.shape[1:], strict=True)]
+        padded.append(F.pad(tensor, [n for amount in reversed(missing) for n in (0, amount)]))
+    return padded
