@@ -34,7 +34,8 @@ class ModelConfig:
     )
     attn_impl: str | None = setting(
         None,
-        "Attention of the rows layout and of generation. Unset: sdpa.",
+        "Attention of the rows layout and of generation. Unset: sdpa, or eager for an "
+        "architecture without it.",
         choices=("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"),
     )
     adapters: list[str] = setting([], "LoRA adapter folders to put on the model.")

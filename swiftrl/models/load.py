@@ -138,7 +138,7 @@ def load_model(
                 resolved.path,
                 config=model_config,
                 dtype=compute,
-                attn_implementation=config.attn_impl or "sdpa",
+                attn_implementation=config.attn_impl,
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,

@@ -91,7 +91,8 @@ def _touches_tied_weights(
     Raises:
         ConfigError: LoRA is asked for on such a weight: its two uses would want two updates.
     """
-    if not model.config.get_text_config().tie_word_embeddings:
+    # Some configurations have no such field in their text half.
+    if not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         return False
     tied = embedding_names(model)
     if isinstance(targets, str):
@@ -190,6 +191,7 @@ def load_adapters(
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise ModelError(_other_base(folder, model, error)) from error
         _check_complete(adapted, name, folder, model)
+        _take_as_stored(adapted, name, folder)
     tuner: Any = adapted.base_model
     tuner.set_adapter(names, inference_mode=not trainable)
     if trainable:
@@ -197,6 +199,7 @@ def load_adapters(
         _hold_in_float32(adapted)
         weights = load_file(Path(folders[0]) / _ADAPTER_WEIGHTS)
         set_peft_model_state_dict(adapted, weights, adapter_name=names[0])
+        _take_as_stored(adapted, names[0], Path(folders[0]))
     return adapted
 
 
@@ -213,6 +216,22 @@ def _check_complete(adapted: PeftModel, name: str, folder: Path, model: PreTrain
         raise ModelError(
             _other_base(folder, model, f"{len(missing)} weights are absent, {missing[0]} first")
         )
+
+
+def _take_as_stored(adapted: PeftModel, name: str, folder: Path) -> None:
+    """Give adapter matrices the values that the file holds under their own names.
+
+    PEFT renames stored keys as transformers renames those of a published checkpoint, and leaves
+    at zero what it renamed although the adapter was trained under the present names.
+    """
+    from safetensors.torch import load_file
+
+    parameters = dict(adapted.named_parameters())
+    for key, value in load_file(folder / _ADAPTER_WEIGHTS).items():
+        stem, dot, last = key.rpartition(".")
+        parameter = parameters.get(f"{stem}.{name}{dot}{last}")
+        if parameter is not None and parameter.shape == value.shape:
+            parameter.data.copy_(value)
 
 
 def _other_base(folder: Path, model: PreTrainedModel, error: object) -> str:

@@ -58,7 +58,8 @@ def _merge_layers(adapted: Any) -> None:
     for module in adapted.modules():
         if isinstance(module, LoraLayer):
             layer: Any = module.get_base_layer()
-            dtype = layer.weight.dtype
+            # Experts are one module with stacked weights, and none called `weight`.
+            dtype = next(layer.parameters()).dtype
             layer.to(torch.float32)
             module.merge()
             layer.to(dtype)

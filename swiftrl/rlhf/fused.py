@@ -83,7 +83,11 @@ def _lora_forward(
     return type(module).forward(module, x, *args, **kwargs)
 
 
-def _norm_forward(module: Any, x: Tensor, *, eps: float, offset: float) -> Tensor:
+def _norm_forward(
+    module: Any, x: Tensor, *args: Any, eps: float, offset: float, **kwargs: Any
+) -> Tensor:
+    if args or kwargs:  # a gate, say
+        return type(module).forward(module, x, *args, **kwargs)
     return rms_norm(x, module.weight, eps=eps, offset=offset)
 
 
@@ -152,6 +156,9 @@ def _agree(module: nn.Module, candidate: Callable[..., Tensor], width: int, like
     try:
         with torch.no_grad():
             expected, found = module(x), candidate(x)
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        # A module of another make wants more than a tensor, such as a gate.
+        return False
     finally:
         module.train(training)
     if not isinstance(expected, Tensor) or expected.shape != found.shape:

@@ -91,7 +91,8 @@ class _LoraLinear(torch.autograd.Function):
             y.addmm_(t, b.to(products).t(), alpha=scaling)
         ctx.save_for_backward(x, weight, a, b, t, mask)
         ctx.settings = scaling, products
-        return y.to(result).view(*x.shape[:-1], -1)
+        # Not a view: a model may add to the result in place, as Llama 4's experts do.
+        return y.to(result) if x.dim() == 2 else y.to(result).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -21,8 +21,9 @@ __all__ = ["narrow_again", "widen"]
 _NARROW = (torch.bfloat16, torch.float16)
 
 
-def _embedding_forward(module: Any, ids: Tensor) -> Tensor:
-    return type(module).forward(module, ids).float()
+def _embedding_forward(module: Any, *args: Any, **kwargs: Any) -> Tensor:
+    # Learned positions take a mask, positions and more.
+    return type(module).forward(module, *args, **kwargs).float()
 
 
 def _layer_norm_forward(module: nn.LayerNorm, x: Tensor) -> Tensor:

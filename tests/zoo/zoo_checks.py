@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from zoo_case import Case
 
+from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import Tree, TreeBatch, pack
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.engine.transformers import TransformersEngine
@@ -187,7 +188,13 @@ def _train(policy: Policy, batch: TreeBatch) -> list[float]:
 
 
 def checkpointing(case: Case) -> None:
-    """Recomputed activations give the same gradients."""
+    """Recomputed activations give the same gradients, or are refused where there are none."""
+    if not case.model_class.supports_gradient_checkpointing:
+        try:
+            Policy(case.model(), gradient_checkpointing=True)
+        except ConfigError:
+            return
+        raise AssertionError("gradient checkpointing is neither supported nor refused")
     gradients = []
     for recompute in (False, True):
         model = adapted(case)

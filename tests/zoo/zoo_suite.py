@@ -17,6 +17,7 @@ from zoo_checks import CHECKS, layout_of
 from zoo_files import save_and_load
 from zoo_recipes import recipe_of
 
+from swiftrl.core import log
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.models.catalog import all_specs
 
@@ -41,6 +42,7 @@ def run(architecture: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
+    log.set_quiet(True)
     recipe = recipe_of(architecture)
     if recipe.beyond:
         return failed(recipe.beyond)
