@@ -27,6 +27,8 @@ __all__ = [
 ALL_LINEAR = "all-linear"
 # A router's few weights decide which expert sees a token; adapters on it destabilise training.
 _ROUTERS = ("gate", "router", "shared_expert_gate")
+# A state-space mixer's kernels read these weights themselves and would pass an adapter by.
+_READ_BY_KERNELS = ("out_proj", "dt_proj")
 
 
 def lora_targets(
@@ -78,12 +80,24 @@ def saved_modules(model: PreTrainedModel, names: list[str]) -> list[str] | None:
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """Return the full names of linear layers, without the output head and routers."""
+    """Return the full names of linear layers that LoRA may go on.
+
+    Left out are the output head, routers, and what a state-space kernel reads by itself.
+    """
     head = model.get_output_embeddings()
+    mixers = {
+        name
+        for name, module in model.named_modules()
+        if hasattr(module, "A_log") and hasattr(module, "D")
+    }
+    passed_by = {f"{mixer}.{last}" for mixer in mixers for last in _READ_BY_KERNELS}
     return [
         name
         for name, module in model.named_modules()
-        if _is_linear(module) and module is not head and name.split(".")[-1] not in _ROUTERS
+        if _is_linear(module)
+        and module is not head
+        and name.split(".")[-1] not in _ROUTERS
+        and name not in passed_by
     ]
 
 

@@ -27,6 +27,7 @@ STRATA = {
     "MiniMaxForCausalLM": "rows",  # linear attention
     "GptOssForCausalLM": "tree",  # sinks; no scaled_dot_product_attention to load with
     "Qwen3NextForCausalLM": "rows",  # norms that take a gate; LoRA on stacked experts is merged
+    "MambaForCausalLM": "rows",  # kernels that read weights past LoRA
     "OPTForCausalLM": "tree",  # learned positions in bfloat16
     "Llama4ForCausalLM": "rows",  # adds to a linear layer's result in place
     "MiniCPM3ForCausalLM": "tree",  # a last layer that is not shortened

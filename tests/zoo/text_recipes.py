@@ -42,7 +42,9 @@ _SIZES: dict[str, dict[str, Any]] = {
     # One cache slot a layer and cycle.
     "HrmTextForCausalLM": {"num_hidden_layers": 8},
     "HunYuanDenseV1ForCausalLM": {"head_dim": 8, "num_key_value_heads": 2},
-    "HunYuanMoEV1ForCausalLM": {"head_dim": 8, "num_key_value_heads": 2, "num_experts": 4, "moe_topk": 2},
+    "HunYuanMoEV1ForCausalLM": {
+        "head_dim": 8, "num_key_value_heads": 2, "num_experts": 4, "moe_topk": 2,
+    },
     "JambaForCausalLM": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "Lfm2ForCausalLM": {"layer_types": ["conv", "full_attention"], "num_hidden_layers": 2},
     "Lfm2MoeForCausalLM": {

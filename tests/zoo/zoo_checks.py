@@ -144,11 +144,13 @@ def fused(case: Case) -> None:
 
 
 def lora(case: Case) -> None:
-    """Every target of the registry exists and takes LoRA, and only adapters train."""
+    """Every target of the registry takes LoRA, as all-linear does; nothing else trains."""
     model = adapted(case)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     require(trained, "nothing trains")
     require(all("lora_" in name for name in trained), "something besides adapters trains")
+    everywhere = add_lora(case.model(), TunerConfig(lora_dropout=0.0), case.spec)
+    require(any(p.requires_grad for p in everywhere.parameters()), "all-linear trains nothing")
 
 
 def dpo(case: Case) -> None:

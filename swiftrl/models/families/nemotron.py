@@ -40,7 +40,6 @@ SPECS = (
         ),
         lora_targets=(
             "in_proj",
-            "out_proj",
             "up_proj",
             "down_proj",
             "q_proj",
@@ -58,7 +57,6 @@ SPECS = (
         modalities=("text", "image", "video", "audio"),
         lora_targets=(
             "in_proj",
-            "out_proj",
             "up_proj",
             "down_proj",
             "q_proj",
@@ -77,7 +75,6 @@ SPECS = (
         modalities=("text", "audio"),
         lora_targets=(
             "in_proj",
-            "out_proj",
             "up_proj",
             "down_proj",
             "q_proj",

@@ -18,10 +18,10 @@ SPECS = (
             HubId("AI-ModelScope/mamba-1.4b-hf", "state-spaces/mamba-1.4b-hf"),
             HubId("AI-ModelScope/mamba-2.8b-hf", "state-spaces/mamba-2.8b-hf"),
         ),
-        lora_targets=("in_proj", "x_proj", "dt_proj", "out_proj"),
+        lora_targets=("in_proj", "x_proj"),
         min_transformers="4.39.0",
         capabilities=("base",),
-        quant_groups=(("in_proj",), ("x_proj",), ("dt_proj",), ("out_proj",)),
+        quant_groups=(("in_proj",), ("x_proj",), ("out_proj",)),
     ),
     ModelSpec(
         name="rwkv",
@@ -58,8 +58,6 @@ SPECS = (
         lora_targets=(
             "in_proj",
             "x_proj",
-            "dt_proj",
-            "out_proj",
             "gate_proj",
             "up_proj",
             "down_proj",
