@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,8 +24,16 @@ sys.path[:0] = FOLDERS
 
 def work(architecture: str, answer: Connection) -> None:
     """Run one architecture's checks and send the result."""
+    import torch
+    from transformers import logging
     from zoo_suite import run
 
+    from swiftrl.core import log
+
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    warnings.simplefilter("ignore")
+    log.set_quiet(True)
     answer.send(run(architecture))
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from zoo_case import Case
@@ -17,7 +15,6 @@ from zoo_checks import CHECKS, layout_of
 from zoo_files import save_and_load
 from zoo_recipes import recipe_of
 
-from swiftrl.core import log
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.models.catalog import all_specs
 
@@ -39,10 +36,6 @@ def architectures() -> list[str]:
 
 def run(architecture: str) -> dict[str, Any]:
     """Return what the checks find of one architecture, ready for the table."""
-    torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    warnings.simplefilter("ignore")
-    log.set_quiet(True)
     recipe = recipe_of(architecture)
     if recipe.beyond:
         return failed(recipe.beyond)
