@@ -180,4 +180,6 @@ def _shortest(chosen: set[str], supported: list[str]) -> list[str]:
     """Return name endings if they select exactly `chosen`, else the full names, sorted."""
     endings = {name.split(".")[-1] for name in chosen}
     selected = {name for name in supported if name.split(".")[-1] in endings}
-    return sorted(endings) if selected == chosen else sorted(chosen)
+    # A number, from a list of layers, would name whole layers as well.
+    numbered = any(ending.isdigit() for ending in endings)
+    return sorted(endings) if selected == chosen and not numbered else sorted(chosen)

@@ -28,6 +28,7 @@ STRATA = {
     "GptOssForCausalLM": "tree",  # sinks; no scaled_dot_product_attention to load with
     "Qwen3NextForCausalLM": "rows",  # norms that take a gate; LoRA on stacked experts is merged
     "MambaForCausalLM": "rows",  # kernels that read weights past LoRA
+    "Zamba2ForCausalLM": "rows",  # linear layers that are numbers in a list
     "OPTForCausalLM": "tree",  # learned positions in bfloat16
     "Llama4ForCausalLM": "rows",  # adds to a linear layer's result in place
     "MiniCPM3ForCausalLM": "tree",  # a last layer that is not shortened
