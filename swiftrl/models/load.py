@@ -101,7 +101,10 @@ def load_config(resolved: Resolved) -> PretrainedConfig:
     """
     from transformers import AutoConfig, __version__
 
+    part = _part(resolved)
     try:
+        if part is not None:
+            return part.config_class.from_pretrained(resolved.path)
         return AutoConfig.from_pretrained(resolved.path, trust_remote_code=False)
     except (ValueError, KeyError, TypeError, OSError) as error:
         known = resolved.config.get("model_type")
@@ -169,19 +172,27 @@ def stop_token_ids(
     return tuple(dict.fromkeys(token for token in found if token is not None))
 
 
+def _part(resolved: Resolved) -> Any | None:
+    """Return the class of the part of a larger model that trains, or None for the whole."""
+    import transformers
+
+    name = resolved.spec.trains_as if resolved.spec is not None else None
+    return getattr(transformers, name, None) if name is not None else None
+
+
 def _model_class(resolved: Resolved) -> Any:
     import transformers
     from transformers.models.auto import modeling_auto
 
-    name = resolved.architecture
-    if name is None:
-        model_type = resolved.config.get("model_type")
-        for mapping in (
-            modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-            modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-        ):
-            name = name or mapping.get(model_type)
-    found = getattr(transformers, name or "", None)
+    name, model_type = resolved.architecture, resolved.config.get("model_type")
+    found = _part(resolved) or getattr(transformers, name or "", None)
+    # Folders older than transformers' own class may name another of the same type.
+    for mapping in (
+        modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    ):
+        if found is None and model_type in mapping:
+            found = getattr(transformers, str(mapping[model_type]), None)
     if found is None:
         raise ModelError(
             f"{resolved.path}: transformers {transformers.__version__} has no architecture "
@@ -189,7 +200,7 @@ def _model_class(resolved: Resolved) -> Any:
         )
     if not found.can_generate():
         raise ModelError(
-            f"{resolved.path}: {name} does not generate text; expected a causal or "
+            f"{resolved.path}: {found.__name__} does not generate text; expected a causal or "
             "vision-language model with its language-model head."
         )
     return found

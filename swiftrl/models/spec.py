@@ -97,6 +97,8 @@ class ModelSpec:
         capabilities: what the published models were made for.
         quant_groups: linear layers of one decoder layer, those that share an input together, in
             order of execution, e.g. (("q_proj", "k_proj", "v_proj"), ("o_proj",)).
+        trains_as: class in transformers of the part that writes text, where the published folder
+            holds more, such as a voice.
     """
 
     name: str
@@ -114,6 +116,7 @@ class ModelSpec:
     reasoning: str | None = None
     capabilities: tuple[Capability, ...] = ("chat",)
     quant_groups: tuple[tuple[str, ...], ...] = ()
+    trains_as: str | None = None
 
 
 def same_ids(*ids: str) -> tuple[HubId, ...]:

@@ -6,6 +6,7 @@ Shapes: T packed tokens, B sequences, L longest sequence.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ def _positions(backbone: Any, batch: TreeBatch, types: Tensor) -> Tensor:
         if not batch.media[tree]:
             continue
         where = torch.cat([trunk, branch]).to(positions.device)
-        own = {name: value for name, value in batch.media[tree].items() if name in known}
+        told = _told(batch.media[tree])
+        own = {name: value for name, value in told.items() if name in known}
         if "mm_token_type_ids" in known:
             own["mm_token_type_ids"] = types[where][None]
         found, _ = backbone.get_rope_index(
@@ -67,3 +69,13 @@ def _positions(backbone: Any, batch: TreeBatch, types: Tensor) -> Tensor:
         )
         positions[:, where] = found[:, 0]
     return positions[:, None]
+
+
+def _told(media: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a tree's tensors, also by the names that `get_rope_index` of omni models has."""
+    told = dict(media)
+    if "video_second_per_grid" in media:
+        told["second_per_grids"] = media["video_second_per_grid"]
+    if "feature_attention_mask" in media:
+        told["audio_seqlens"] = media["feature_attention_mask"].sum(-1)
+    return told

@@ -66,6 +66,22 @@ class Film:
     fps: float
     total: int
 
+    @property
+    def sampled_fps(self) -> float:
+        """Sampled frames of each second."""
+        return len(self.indices) / self.total * self.fps
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what transformers' processors want to know beside the frames."""
+        return {
+            "total_num_frames": self.total,
+            "fps": self.fps,
+            "height": self.frames.shape[1],
+            "width": self.frames.shape[2],
+            "duration": self.total / self.fps,
+            "frames_indices": list(self.indices),
+        }
+
 
 def open_film(
     source: str | bytes | None, sampling: FrameSampling, *, allow_urls: bool = False
@@ -167,8 +183,9 @@ def _container(source: str | bytes | None, noun: str, allow_urls: bool) -> Itera
     except FileNotFoundError:
         raise TemplateError(f"{name}: there is no such file.") from None
     except (FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise TemplateError(
-            f"{name}: broken or cut short ({error}). Replace the file or remove the row."
+            f"{name}: broken or cut short ({reason}). Replace the file or remove the row."
         ) from None
 
 

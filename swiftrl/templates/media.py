@@ -19,6 +19,7 @@ from swiftrl.core import log
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Part
 from swiftrl.templates.clips import Film, FrameSampling, open_film, open_sound
+from swiftrl.templates.media_source import shown_source
 from swiftrl.templates.pictures import open_picture
 from swiftrl.templates.render import ChatRenderer
 
@@ -98,7 +99,8 @@ class MediaEncoder:
         parts = (_subprocessor(self.processor, kind) for kind in sorted(self.placeholders))
         made_by = [part.to_dict() for part in parts if part is not None]
         options = self.options
-        settings = (type(self.processor).__name__, made_by, options.max_pixels)
+        own = {k: v for k, v in vars(self.processor).items() if isinstance(v, (str, int, float))}
+        settings = (type(self.processor).__name__, own, made_by, options.max_pixels)
         read = (sorted(self.kinds), astuple(options.sampling))
         return json.dumps((settings, read), sort_keys=True, default=str)
 
@@ -154,12 +156,15 @@ class MediaEncoder:
     def _tokens_of(self, part: Part) -> tuple[int, ...]:
         medium = self._read(part)
         if part.kind == "image":
-            return self._expanded("image", medium.size)
-        if part.kind == "audio":
-            return self._expanded("audio", (len(medium),))
-        return self._expanded(
-            "video", (*medium.frames.shape, medium.fps, medium.total, *medium.indices)
-        )
+            shape = medium.size
+        elif part.kind == "audio":
+            shape = (len(medium),)
+        else:
+            shape = (*medium.frames.shape, medium.fps, medium.total, *medium.indices)
+        try:
+            return self._expanded(part.kind, shape)
+        except TemplateError as error:
+            raise TemplateError(f"{part.kind} {shown_source(part.source)}: {error}") from error
 
     def _read(self, part: Part) -> Any:
         """Return PIL's picture, a Film, or [S] float32 samples."""
@@ -208,7 +213,7 @@ class MediaEncoder:
         named: dict[str, Any] = {_ARGUMENTS[kind]: items for kind, items in given.items()}
         if "video" in given:
             named["videos"] = [film.frames for film in given["video"]]
-            told = [_metadata(film) for film in given["video"]]
+            told = [film.metadata() for film in given["video"]]
             named["videos_kwargs"] = {"video_metadata": told, "do_sample_frames": False}
         if "audio" in given:
             rate = _subprocessor(self.processor, "audio").sampling_rate
@@ -229,21 +234,23 @@ class MediaEncoder:
         Raises:
             TemplateError: a medium is at fault.
         """
-        made = self._processed(
-            [(part.kind, self._read(part)) for part in parts], return_tensors="pt"
-        )
-        return {name: value for name, value in made.items() if name not in _TEXT_OUTPUTS}
+        media = [(part.kind, self._read(part)) for part in parts]
+        made = self._processed(media, return_tensors="pt")
+        tensors = {name: value for name, value in made.items() if name not in _TEXT_OUTPUTS}
+        if "video_second_per_grid" in tensors:
+            tensors["video_second_per_grid"] = self._grid_seconds(media)
+        return tensors
 
+    def _grid_seconds(self, media: Sequence[tuple[str, Any]]) -> Any:
+        """[videos] float32 seconds between temporal patches, of the frames that were sampled.
 
-def _metadata(film: Film) -> dict[str, Any]:
-    return {
-        "total_num_frames": film.total,
-        "fps": film.fps,
-        "height": film.frames.shape[1],
-        "width": film.frames.shape[2],
-        "duration": film.total / film.fps,
-        "frames_indices": list(film.indices),
-    }
+        Qwen2.5-Omni's processor would take 2 frames a second for granted.
+        """
+        import torch
+
+        frames = _subprocessor(self.processor, "video").temporal_patch_size
+        seconds = [frames / film.sampled_fps for kind, film in media if kind == "video"]
+        return torch.tensor(seconds, dtype=torch.float32)
 
 
 def _subprocessor(processor: Any, kind: str) -> Any:

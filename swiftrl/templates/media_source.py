@@ -5,15 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import urllib.error
-import urllib.request
 from typing import BinaryIO
 
 from swiftrl.core.errors import TemplateError
+from swiftrl.templates.fetch import fetch
 
 __all__ = ["opened", "shown_source"]
 
-_FETCH_SECONDS = 30
 _MOST_BYTES = 64 << 20
 
 
@@ -58,9 +56,8 @@ def _fetched(address: str, noun: str, allow_urls: bool) -> bytes:
             "the file and name its path."
         )
     try:
-        with urllib.request.urlopen(address, timeout=_FETCH_SECONDS) as answer:
-            data = answer.read(_MOST_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        data = fetch(address, _MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise TemplateError(f"{name}: cannot be fetched ({error}).") from None
     if len(data) > _MOST_BYTES:
         raise TemplateError(f"{name}: more than {_MOST_BYTES >> 20} MiB.")

@@ -28,10 +28,12 @@ def open_picture(
     Raises:
         TemplateError: it is absent, broken, too large or not allowed; the message names it.
     """
+    from PIL import ImageOps
 
     def decoded(image: Any) -> Any:
         image.draft("RGB", scaled_size(image.size, max_pixels))
-        return image.convert("RGB")
+        # Cameras write how they were held beside the pixels.
+        return ImageOps.exif_transpose(image).convert("RGB")
 
     picture = _read(source, allow_urls, decoded)
     size = scaled_size(picture.size, max_pixels)

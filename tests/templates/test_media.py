@@ -98,6 +98,14 @@ def test_larger_pictures_are_scaled_down():
     assert width == pytest.approx(4 * height, abs=4)
 
 
+def test_pictures_stand_as_the_camera_was_held():
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (60, 20)).save(stream, "JPEG", exif=exif)
+    assert open_picture(stream.getvalue()).size == (20, 60)
+
+
 def test_a_bound_on_pixels_changes_the_fingerprint(template):
     assert load().fingerprint == template.fingerprint
     assert load(MediaOptions(max_pixels=1000)).fingerprint != template.fingerprint

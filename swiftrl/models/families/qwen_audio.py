@@ -30,6 +30,7 @@ SPECS = (
         towers=Towers(vision=("visual", "audio_tower"), aligner=("visual.merger",)),
         min_transformers="4.52.0",
         quant_groups=DENSE_GROUPS,
+        trains_as="Qwen2_5OmniThinkerForConditionalGeneration",
     ),
     ModelSpec(
         name="qwen3_omni_moe",
@@ -49,6 +50,7 @@ SPECS = (
         reasoning="think",
         capabilities=("chat", "reasoning"),
         quant_groups=ATTENTION_GROUPS,
+        trains_as="Qwen3OmniMoeThinkerForConditionalGeneration",
     ),
     ModelSpec(
         name="qwen3_asr",

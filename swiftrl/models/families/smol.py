@@ -28,6 +28,7 @@ SPECS = (
         stop_tokens=("<end_of_utterance>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("connector",)),
+        requires=("num2words",),
         min_transformers="4.50.0",
         quant_groups=DENSE_GROUPS,
     ),
