@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
+from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.fused import fuse
 from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch
 from swiftrl.rlhf.reference import (
@@ -24,7 +25,7 @@ from swiftrl.rlhf.reference import (
     fingerprint,
 )
 from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
-from swiftrl.rlhf.tree_attention import AttentionKernel, register, sdpa_kernel
+from swiftrl.rlhf.tree_attention import AttentionKernel, register
 from swiftrl.rlhf.widen import widen
 
 __all__ = ["Policy", "TokenLogprobs"]
@@ -40,7 +41,7 @@ class Policy:
         model: a causal language model, with or without PEFT adapters.
         layout: "auto", "tree" or "rows".
         compute_dtype: type of the computation.
-        kernel: what computes tree attention; unset, scaled_dot_product_attention.
+        kernel: what computes tree attention.
         gradient_checkpointing: recompute activations in the backward pass.
         fused: replace chains of small operations by single ones of the same value.
         temperature: of the distribution.
@@ -54,7 +55,7 @@ class Policy:
         *,
         layout: str = "auto",
         compute_dtype: torch.dtype = torch.float32,
-        kernel: AttentionKernel = sdpa_kernel,
+        kernel: AttentionKernel = block_kernel,
         gradient_checkpointing: bool = False,
         fused: bool = True,
         temperature: float = 1.0,

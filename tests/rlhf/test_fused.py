@@ -237,9 +237,17 @@ def test_product_type_of_accelerators_is_the_computation_s():
     assert product_dtype(torch.device("cpu"), torch.float32) == torch.float32
 
 
-@pytest.mark.parametrize(("amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_product_type_of_processors(monkeypatch, amx, expected):
-    able = {"architecture": "x86_64", "amx_bf16": amx}
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True}, torch.float32),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False}, torch.float32),
+    ],
+)
+def test_product_type_of_processors(monkeypatch, able, expected):
+    able["architecture"] = "x86_64"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     assert product_dtype(torch.device("cpu"), torch.bfloat16) == expected
     able["architecture"] = "aarch64"

@@ -1,12 +1,15 @@
 """The tree layout equals padded rows, in value and gradient, whatever the architecture."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tree_models import ROWS, TREE, build, forest, mixed_batch
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, pack
-from swiftrl.rlhf import tree_attention
+from swiftrl.rlhf import block_attention, tree_attention
+from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.layout import choose_layout, layout_error
 from swiftrl.rlhf.scoring import Scorer, causal_lm
 from swiftrl.rlhf.tree_attention import NAME, Segments, Terms, sdpa_kernel
@@ -101,21 +104,9 @@ def test_branches_do_not_see_each_other():
     torch.testing.assert_close(before[5:], after[5:], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("window", [None, 2, 7])
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("block", [1024, 3, 1])
-def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block):
-    monkeypatch.setattr(tree_attention, "_BLOCK", block)
-    batch = mixed_batch()
-    length = len(batch.token_ids)
-    torch.manual_seed(0)
-    query = torch.randn(1, 4, length, 8, dtype=torch.float64)
-    key, value = torch.randn(2, 1, 2, length, 8, dtype=torch.float64)
-    sinks = torch.randn(4, dtype=torch.float64) if soft else None
-    terms = Terms(0.3, window, soft_cap=1.5 if soft else None, sinks=sinks)
-    found = sdpa_kernel(query, key, value, Segments(batch.shapes, sdpa_kernel), terms)
-
-    visible = torch.zeros(length, length, dtype=torch.bool)
+def _visible(batch, window):
+    """[T, T] which tokens each token may look at, written out."""
+    visible = torch.zeros(len(batch.token_ids), len(batch.token_ids), dtype=torch.bool)
     for shape in batch.shapes:
         place = [(None, shape.start + i) for i in range(shape.trunk)]
         start = shape.start + shape.trunk
@@ -126,19 +117,78 @@ def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block):
             for other, j in place:
                 near = window is None or batch.positions[i] - batch.positions[j] < window
                 visible[i, j] = near and j <= i and other in (None, branch)
+    return visible
+
+
+def _states(length, dtype):
+    torch.manual_seed(0)
+    query = torch.randn(1, 4, length, 8, dtype=torch.float64)
+    key, value = torch.randn(2, 1, 2, length, 8, dtype=torch.float64)
+    return [states.to(dtype).requires_grad_() for states in (query, key, value)]
+
+
+@pytest.mark.parametrize("window", [None, 2, 7])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("block", [1024, 3, 1])
+def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block):
+    monkeypatch.setattr(tree_attention, "_BLOCK", block)
+    batch = mixed_batch()
+    query, key, value = _states(len(batch.token_ids), torch.float64)
+    sinks = torch.randn(4, dtype=torch.float64) if soft else None
+    terms = Terms(0.3, window, soft_cap=1.5 if soft else None, sinks=sinks)
+    found = sdpa_kernel(query, key, value, Segments(batch.shapes, sdpa_kernel), terms)
+
     wide_key, wide_value = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
     scores = query @ wide_key.transpose(-1, -2) * 0.3
     if soft:
         scores = torch.tanh(scores / 1.5) * 1.5
-    scores = scores.masked_fill(~visible, float("-inf"))
+    scores = scores.masked_fill(~_visible(batch, window), float("-inf"))
     if soft:
-        extra = sinks.view(1, 4, 1, 1).expand(1, 4, length, 1)
+        extra = sinks.view(1, 4, 1, 1).expand(1, 4, len(batch.token_ids), 1)
         weights = torch.cat([scores, extra], -1).softmax(-1)[..., :-1]
     else:
         weights = scores.softmax(-1)
     tolerance = 1e-6 if soft else 1e-12
     expected = (weights @ wide_value).transpose(1, 2)
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("window", [None, 2, 7])
+@pytest.mark.parametrize("rows", [128, 4, 1])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_block_kernel_against_the_other(monkeypatch, window, rows, dtype):
+    """In float64 to rounding; in bfloat16 to the rounding of weights and results."""
+    monkeypatch.setattr(block_attention, "exact_sums", lambda *_: nullcontext)
+    monkeypatch.setattr(block_attention, "_ROWS", rows)
+    batch = mixed_batch()
+    states = _states(len(batch.token_ids), dtype)
+    wide = [s.detach().double().requires_grad_() for s in states]
+    terms = Terms(0.3, window)
+    found = block_kernel(*states, Segments(batch.shapes, block_kernel), terms)
+    expected = sdpa_kernel(*wide, Segments(batch.shapes, sdpa_kernel), terms)
+    upstream = torch.randn_like(expected)
+    pairs = zip(
+        (found, *torch.autograd.grad(found, states, upstream.to(dtype))),
+        (expected, *torch.autograd.grad(expected, wide, upstream)),
+        strict=True,
+    )
+    # Weights are computed in float32 either way.
+    bound = 1e-2 if dtype == torch.bfloat16 else 1e-6
+    for ours, theirs in pairs:
+        assert ours.shape == theirs.shape
+        assert ours.dtype == dtype
+        assert (ours.double() - theirs).norm() <= bound * theirs.norm()
+
+
+def test_block_kernel_leaves_other_terms_to_the_other(monkeypatch):
+    monkeypatch.setattr(block_attention, "exact_sums", lambda *_: nullcontext)
+    batch = mixed_batch()
+    states = _states(len(batch.token_ids), torch.float64)
+    terms = Terms(0.3, soft_cap=1.5, sinks=torch.randn(4, dtype=torch.float64))
+    segments = Segments(batch.shapes, block_kernel)
+    torch.testing.assert_close(
+        block_kernel(*states, segments, terms), sdpa_kernel(*states, segments, terms)
+    )
 
 
 def test_gradient_checkpointing_recomputes_tree_attention():
