@@ -8,7 +8,11 @@ from turns import Turns
 
 
 def main(address: str, folder: str, name: str, steps: str) -> None:
+    from swiftrl.backends.detect import BACKENDS
     from swiftrl.cli.main import main as swiftrl
+
+    # As the command does before torch is imported, which the next line does.
+    BACKENDS.get("cpu").default_env("train")
     from swiftrl.rlhf.trainer import Trainer
 
     path = Path(folder)

@@ -2,8 +2,9 @@
 
 torch's own kernel for processors multiplies head by head in tiles too small for the matrix
 product's fast path. Here the query heads that share a key-value head are rows of one product, as
-many queries at once as memory allows, and keys behind a block are never looked at. The backward
-pass computes the weights again, so that nothing quadratic is kept.
+many queries at once as memory allows, and keys behind a block are never looked at. The weights
+are kept for the backward pass where they are few, and computed again in it elsewhere, so that
+memory never grows with the square of a row's length.
 
 Shapes: T packed tokens, H query heads, K key-value heads, G = H / K, D head width, n queries of a
 block, s keys that a block sees.
@@ -29,6 +30,8 @@ _ROWS = 128
 """Most queries of a block: more would compute more of the masked triangle."""
 _SCORES = 2**22
 """Scores of a block at most (16 MiB)."""
+_KEPT = 8
+"""Weights are kept for the backward pass if they are at most so many times the queries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class _Block:
     rows: slice
     columns: tuple[slice, ...]
     ahead: int
+
+    @property
+    def length(self) -> int:
+        """Return how many queries there are."""
+        return self.rows.stop - self.rows.start
 
 
 def _blocks(segments: Segments, window: int | None, heads: int) -> Iterator[_Block]:
@@ -104,8 +112,7 @@ class _Setting:
                 alpha=self.scaling,
                 out=scores,
             )
-        _hide(scores.view(-1, block.rows.stop - block.rows.start, key.shape[1]),
-              block.ahead, self.window)  # fmt: skip
+        _hide(scores.view(-1, block.length, key.shape[1]), block.ahead, self.window)
         return torch.softmax(scores, -1, out=scores).to(query.dtype)
 
 
@@ -129,18 +136,25 @@ class _BlockAttention(torch.autograd.Function):
         heads, tokens, _ = query.shape
         groups = heads // len(key)
         output = query.new_empty(tokens, heads, value.shape[-1])
+        scores = heads * sum(
+            block.length * (block.ahead + block.length) for block in setting.blocks
+        )
+        keeps = any(ctx.needs_input_grad[:3]) and scores <= _KEPT * query.numel()
+        kept: list[Tensor] = []
         for block in setting.blocks:
             q = _folded(query, block.rows, groups)
             weights = setting.weights(block, q, _joined(key, block.columns))
             attended = weights @ _joined(value, block.columns)
+            if keeps:
+                kept.append(weights)
             output[block.rows] = attended.view(heads, -1, value.shape[-1]).transpose(0, 1)
-        ctx.save_for_backward(query, key, value)
+        ctx.save_for_backward(query, key, value, *kept)
         ctx.setting = setting
         return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value = ctx.saved_tensors
+        query, key, value, *kept = ctx.saved_tensors
         setting: _Setting = ctx.setting
         groups = len(query) // len(key)
         upstream = gradients[0].transpose(0, 1)
@@ -148,10 +162,10 @@ class _BlockAttention(torch.autograd.Function):
         # Many blocks add to a key's gradient.
         d_key = torch.zeros_like(key, dtype=torch.float32)
         d_value = torch.zeros_like(value, dtype=torch.float32)
-        for block in setting.blocks:
+        for number, block in enumerate(setting.blocks):
             q, g = (_folded(states, block.rows, groups) for states in (query, upstream))
             k, v = _joined(key, block.columns), _joined(value, block.columns)
-            weights = setting.weights(block, q, k)
+            weights = kept[number] if kept else setting.weights(block, q, k)
             d_scores = torch._softmax_backward_data(
                 g @ v.transpose(1, 2), weights, -1, weights.dtype
             )

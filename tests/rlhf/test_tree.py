@@ -155,11 +155,13 @@ def test_kernel_against_a_mask_written_out(monkeypatch, window, soft, block):
 
 @pytest.mark.parametrize("window", [None, 2, 7])
 @pytest.mark.parametrize("rows", [128, 4, 1])
+@pytest.mark.parametrize("kept", [0, 8])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_block_kernel_against_the_other(monkeypatch, window, rows, dtype):
+def test_block_kernel_against_the_other(monkeypatch, window, rows, kept, dtype):
     """In float64 to rounding; in bfloat16 to the rounding of weights and results."""
     monkeypatch.setattr(block_attention, "exact_sums", lambda *_: nullcontext)
     monkeypatch.setattr(block_attention, "_ROWS", rows)
+    monkeypatch.setattr(block_attention, "_KEPT", kept)
     batch = mixed_batch()
     states = _states(len(batch.token_ids), dtype)
     wide = [s.detach().double().requires_grad_() for s in states]
