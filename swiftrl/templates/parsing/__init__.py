@@ -1,0 +1,1 @@
+"""How tool calls are read from text that arrives in pieces."""
