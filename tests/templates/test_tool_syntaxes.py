@@ -109,7 +109,7 @@ def fed(syntax, text, cuts, **options):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(made=st.lists(calls(), min_size=1, max_size=3), spoken=st.booleans())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_parse_inverts_render(name, made, spoken):
     syntax = SYNTAXES.get(name)
     content = "Let me see: 1 < 2." if spoken and syntax.where != "reply" else ""
@@ -125,7 +125,7 @@ def test_parse_inverts_render(name, made, spoken):
     damage=st.none() | st.tuples(st.integers(0, 10**6), st.integers(1, 12)),
     tail=st.sampled_from(["", "\n", " And so on.", "<", '{"', "\n\nDone.\n"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_cuts_do_not_matter(name, made, cuts, damage, tail):
     syntax = SYNTAXES.get(name)
     text = "Well.\n" + written(syntax, made) + tail
@@ -149,7 +149,7 @@ def test_cuts_do_not_matter(name, made, cuts, damage, tail):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(made=calls(), at=st.integers(0, 10**6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_reply_cut_off_loses_nothing(name, made, at):
     syntax = SYNTAXES.get(name)
     text = written(syntax, [made])
@@ -166,7 +166,7 @@ def test_a_reply_cut_off_loses_nothing(name, made, at):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(text=words.filter(lambda text: not re.search(r"[<\[{>]|\]", text)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_plain_text_stays_as_it_is(name, text):
     syntax = SYNTAXES.get(name)
     parser, events = fed(syntax, text, range(0, 100, 3))
