@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
-__all__ = ["exact_sums", "product_dtype"]
+__all__ = ["exact_sums", "product_dtype", "rows_in_cache"]
 
 # Absent from torch before 2.9.
 _PRODUCTS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 _PRECISION = "fp32_precision"
+_CACHED = 2**18
+"""Float32 numbers of a strip: 1 MiB, the second-level cache of a core."""
 
 
 def product_dtype(device: torch.device, compute_dtype: torch.dtype) -> torch.dtype:
@@ -50,6 +52,15 @@ def exact_sums(
     if not native or product_dtype(device, dtype) != dtype or not hasattr(_PRODUCTS, _PRECISION):
         return None
     return _bfloat16_factors
+
+
+def rows_in_cache(device: torch.device, columns: int, rows: int) -> int:
+    """Return how many of `rows` float32 rows to work on at a time.
+
+    A processor goes through a strip that its cache holds several times faster than through
+    memory; an accelerator wants as many rows as there are.
+    """
+    return max(min(_CACHED // columns, rows), 1) if device.type == "cpu" else rows
 
 
 @contextmanager

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from swiftrl.backends.products import rows_in_cache
+
 __all__ = ["LogitTerms", "linear_logprobs", "module_logprobs"]
 
 CHUNK = 256
@@ -78,25 +80,35 @@ class _Head:
     chunk: int
 
     def chunks(self, hidden: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield (rows, hidden states [C, D], z [C, V]) of each chunk.
+        """Yield (rows, hidden states [C, D], raw logits [C, V] in the products' type).
 
-        z lies in memory that the next chunk overwrites: fresh pages for every chunk would cost
-        a processor as much as the softmax.
+        The logits lie in memory that the next chunk overwrites: fresh pages for every chunk would
+        cost a processor as much as the softmax.
         """
-        wide = torch.float64 if hidden.dtype == torch.float64 else torch.float32
-        size = min(self.chunk, len(hidden))
-        raw = hidden.new_empty(size, len(self.weight), dtype=self.products)
-        z = raw if self.products == wide else torch.empty_like(raw, dtype=wide)
+        memory = hidden.new_empty(
+            min(self.chunk, len(hidden)), len(self.weight), dtype=self.products
+        )
         for start in range(0, len(hidden), self.chunk):
             rows = slice(start, min(start + self.chunk, len(hidden)))
             states = hidden[rows].to(self.products)
-            part = slice(0, len(states))
-            torch.mm(states, self.weight.t(), out=raw[part])
+            raw = memory[: len(states)]
+            torch.mm(states, self.weight.t(), out=raw)
             if self.bias is not None:
-                raw[part] += self.bias
-            if z is not raw:
-                z[part].copy_(raw[part])
-            yield rows, states, self.terms.apply_(z[part])
+                raw += self.bias
+            yield rows, states, raw
+
+    def strips(self, raw: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (rows of the chunk, z) of few rows at a time, which a processor's cache holds.
+
+        z is in float32 (float64 for float64), and the next strip overwrites it, or raw itself.
+        """
+        wide = torch.float64 if raw.dtype == torch.float64 else torch.float32
+        size = rows_in_cache(raw.device, raw.shape[1], len(raw))
+        memory = None if raw.dtype == wide else torch.empty_like(raw[:size], dtype=wide)
+        for start in range(0, len(raw), size):
+            rows = slice(start, min(start + size, len(raw)))
+            z = raw[rows] if memory is None else memory[: rows.stop - start].copy_(raw[rows])
+            yield rows, self.terms.apply_(z)
 
 
 def _exponentials_(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,6 +117,17 @@ def _exponentials_(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     largest = z.amax(1, keepdim=True)
     total = z.sub_(largest).exp_().sum(1, keepdim=True)
     return at_target - largest - total.log(), largest, total
+
+
+def _logp_and_gradient_(z: Tensor, target: Tensor, terms: LogitTerms) -> tuple[Tensor, Tensor]:
+    """Return log p of the targets, [C, 1], and its gradient by the raw logits, in z's place."""
+    slope = terms.slope(z)
+    logp, _, total = _exponentials_(z, target)
+    if isinstance(slope, float):
+        gradient = z.mul_(total.reciprocal_().mul_(-slope))
+        return logp, gradient.scatter_add_(1, target, torch.full_like(logp, slope))
+    gradient = z.mul_(total.reciprocal_().neg_())
+    return logp, gradient.scatter_add_(1, target, torch.ones_like(logp)).mul_(slope)
 
 
 class _FrozenHead(torch.autograd.Function):
@@ -118,18 +141,13 @@ class _FrozenHead(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, target_ids: Tensor, head: _Head) -> Tensor:
         direction = torch.empty_like(hidden)
         logps = []
-        for rows, _, z in head.chunks(hidden):
-            target = target_ids[rows, None]
-            slope = head.terms.slope(z)
-            logp, _, total = _exponentials_(z, target)
-            if isinstance(slope, float):
-                gradient = z.mul_(total.reciprocal_().mul_(-slope))
-                gradient.scatter_add_(1, target, torch.full_like(logp, slope))
-            else:
-                gradient = z.mul_(total.reciprocal_().neg_())
-                gradient.scatter_add_(1, target, torch.ones_like(logp)).mul_(slope)
-            direction[rows] = gradient.to(head.products) @ head.weight
-            logps.append(logp)
+        for rows, _, raw in head.chunks(hidden):
+            targets = target_ids[rows, None]
+            for strip, z in head.strips(raw):
+                logp, gradient = _logp_and_gradient_(z, targets[strip], head.terms)
+                logps.append(logp)
+                raw[strip] = gradient
+            direction[rows] = raw @ head.weight
         ctx.save_for_backward(direction)
         return torch.cat(logps).squeeze(1)
 
@@ -163,14 +181,16 @@ class _TrainedHead(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
-        for rows, states, z in head.chunks(hidden):
-            slope = head.terms.slope(z)
+        for rows, states, raw in head.chunks(hidden):
             g, e = gradients[0][rows, None], gradients[1][rows, None]
-            log_p = z.log_softmax(1)
-            p = log_p.exp()
-            d_z = p * (-g - e * (log_p + entropies[rows, None]))
-            d_z = torch.nan_to_num_(d_z).scatter_add_(1, ids[rows, None], g)
-            d_z = d_z.mul_(slope).to(head.products)
+            target, entropy = ids[rows, None], entropies[rows, None]
+            for strip, z in head.strips(raw):
+                slope = head.terms.slope(z)
+                log_p = z.log_softmax(1)
+                d_strip = log_p.exp() * (-g[strip] - e[strip] * (log_p + entropy[strip]))
+                torch.nan_to_num_(d_strip).scatter_add_(1, target[strip], g[strip])
+                raw[strip] = d_strip.mul_(slope)
+            d_z = raw
             if d_hidden is not None:
                 d_hidden[rows] = (d_z @ head.weight).to(hidden.dtype)
             if d_weight is not None:
@@ -184,13 +204,15 @@ def _forward(
     hidden: Tensor, ids: Tensor, head: _Head, *, want_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     logps, entropies = [], []
-    for rows, _, z in head.chunks(hidden):
-        before = z.clone() if want_entropy else z
-        logp, largest, total = _exponentials_(z, ids[rows, None])
-        logps.append(logp)
-        if want_entropy:
-            mean = z.mul_(before.sub_(largest)).nan_to_num_().sum(1, keepdim=True) / total
-            entropies.append(total.log() - mean)
+    for rows, _, raw in head.chunks(hidden):
+        targets = ids[rows, None]
+        for strip, z in head.strips(raw):
+            before = z.clone() if want_entropy else z
+            logp, largest, total = _exponentials_(z, targets[strip])
+            logps.append(logp)
+            if want_entropy:
+                mean = z.mul_(before.sub_(largest)).nan_to_num_().sum(1, keepdim=True) / total
+                entropies.append(total.log() - mean)
     entropy = torch.cat(entropies).squeeze(1) if want_entropy else None
     return torch.cat(logps).squeeze(1), entropy
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from swiftrl.backends import products
 from swiftrl.rlhf.logprobs import LogitTerms, linear_logprobs, module_logprobs
 
 
@@ -144,3 +145,24 @@ def test_head_module_equals_linear():
             torch.autograd.grad(found.sum(), leaves, retain_graph=True),
             torch.autograd.grad(expected.sum(), leaves, retain_graph=True),
         )
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("soft_cap", [None, 2.0])
+def test_strips_change_nothing(monkeypatch, trained, soft_cap):
+    def run():
+        torch.manual_seed(0)
+        hidden = torch.randn(11, 6, requires_grad=True)
+        weight = torch.randn(9, 6, requires_grad=trained)
+        ids = torch.randint(9, (11,))
+        logps, entropy = linear_logprobs(
+            hidden, weight, ids, soft_cap=soft_cap, chunk=5, want_entropy=trained
+        )
+        total = (logps * torch.arange(11)).sum() + (0 if entropy is None else entropy.sum())
+        total.backward()
+        return logps.detach(), hidden.grad, *([weight.grad] if trained else [])
+
+    whole = run()
+    monkeypatch.setattr(products, "_CACHED", 2 * 9)
+    for found, expected in zip(run(), whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
