@@ -75,7 +75,7 @@ class EncodedDataset(Sequence[EncodedRow]):
         """A hash of the rows and their order, by which a resumed run knows its data."""
         digest = hashlib.sha256(self.order.astype("<i8").tobytes())
         for store in self.stores:
-            digest.update(store.key.encode())
+            digest.update(store.contents.encode())
         return digest.hexdigest()
 
 

@@ -40,6 +40,9 @@ _ARRAYS = {
     "row_media": np.dtype("<i8"),
     "media": np.dtype("u1"),
 }
+_WHEREABOUTS = ("row_records", "row_sources", "row_lines")
+"""Arrays that say where rows came from, not what they hold."""
+
 _COLUMN = np.dtype("<f8")
 _BLOCK = 1 << 22
 
@@ -178,6 +181,7 @@ class Store:
                 raise DataError(f"{path}: the contents have changed.")
         self.sources: list[str] = meta["sources"]
         self.notes: dict[str, Any] = meta["notes"]
+        self._checksums = {n: part for n, part in meta["files"].items() if n not in _WHEREABOUTS}
         self._open(meta["columns"])
 
     def _meta(self) -> dict[str, Any]:
@@ -239,6 +243,11 @@ class Store:
             int(self._arrays["skipped_turns"][number]),
             media,
         )
+
+    @property
+    def contents(self) -> str:
+        """Sizes and checksums of what the rows hold, wherever they came from."""
+        return json.dumps(self._checksums, sort_keys=True)
 
     @property
     def row_tokens(self) -> np.ndarray:

@@ -101,6 +101,7 @@ class Feed:
         self.micro_batch_size = micro_batch_size
         self.rank, self.world_size = rank, world_size
         self.num_rows = len(data) if hasattr(data, "__getitem__") else None  # type: ignore[arg-type]
+        self.fingerprint: str | None = getattr(data, "fingerprint", None)
         if self.num_rows == 0:
             raise DataError("there are no rows to train on.")
         self._orders: dict[int, np.ndarray] = {}

@@ -61,6 +61,7 @@ class Saver:
         companions: tokenizer and processor.
         dtype: of a full model's trained weights in its files.
         num_rows: of the training data, None for a stream.
+        data_fingerprint: changes with any of its rows; None where that is unknown.
     """
 
     def __init__(
@@ -74,10 +75,11 @@ class Saver:
         companions: Sequence[Any],
         dtype: torch.dtype,
         num_rows: int | None,
+        data_fingerprint: str | None = None,
     ) -> None:
         self.training, self.processes, self.config = training, processes, config
         self.settings, self.companions, self.dtype = settings, companions, dtype
-        self.num_rows = num_rows
+        self.num_rows, self.data_fingerprint = num_rows, data_fingerprint
         self.run_folder = run_folder.path
         self.resume_from = run_folder.resume_from
         self.last: Path | None = run_folder.resume_from
@@ -124,6 +126,7 @@ class Saver:
         state = {
             "counters": training.state.as_dict(),
             "num_rows": self.num_rows,
+            "data_fingerprint": self.data_fingerprint,
             "global_batch": global_batch,
             "loss_scale": [scale.value, scale.good_steps],
             "algorithm": training.algorithm.state_dict(),
@@ -215,6 +218,14 @@ class Saver:
             raise ConfigError(
                 f"--resume_from_checkpoint {self.resume_from}: the training data had {before} "
                 f"rows and now has {now}. Give the same --dataset and settings of it."
+            )
+        known = state.get("data_fingerprint")
+        if known and self.data_fingerprint and known != self.data_fingerprint:
+            raise ConfigError(
+                f"--resume_from_checkpoint {self.resume_from}: the training data has as many rows "
+                "as before, but not the same ones: a file of --dataset, or how it is encoded, has "
+                "changed. Bring the old data back to resume exactly, or start a new run from the "
+                "checkpoint's weights."
             )
 
     def check_plan(self, plan: Plan) -> None:

@@ -120,6 +120,7 @@ class Trainer:
             companions=companions,
             dtype=compute_dtype,
             num_rows=self.feed.num_rows,
+            data_fingerprint=self.feed.fingerprint,
         )
         self.saver.restore()
         self.state = self.training.state

@@ -78,6 +78,16 @@ def test_splitting_holds_rows_out_and_repeats_itself(config):
     assert other.train.fingerprint != data.train.fingerprint
 
 
+def test_the_fingerprint_follows_what_rows_hold_not_where_they_lie(config, tmp_path):
+    before = load(config).train.fingerprint
+    moved = tmp_path / "moved.jsonl"
+    moved.write_bytes((tmp_path / "a.jsonl").read_bytes())
+    elsewhere = [str(moved), config.dataset[1]]
+    assert load(replace(config, dataset=elsewhere)).train.fingerprint == before
+    write(moved, [pair(number) for number in (0, 1, 2, 3, 4, 9)])
+    assert load(replace(config, dataset=elsewhere)).train.fingerprint != before
+
+
 def test_given_evaluation_data_go_before_the_split(config):
     config = replace(
         config,

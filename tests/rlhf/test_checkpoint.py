@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import Setup, lines_of, make_trainer, run, weights_of
+from tiny_run import Setup, lines_of, make_trainer, run, tiny_rows, weights_of
 
 from swiftrl.core.errors import ConfigError, MachineError, ModelError
 from swiftrl.rlhf import checkpoint as files
@@ -122,6 +122,19 @@ def test_other_data_is_refused(copied):
     folder, _ = copied
     with pytest.raises(ConfigError, match="had 14 rows and now has 15"):
         make_trainer(replaced(setup_of(folder, resume=folder), num_rows=15))
+
+
+def test_other_rows_in_the_same_number_are_refused(tmp_path):
+    class Rows(list):
+        fingerprint = "a"
+
+    rows = Rows(tiny_rows(14, "preference"))
+    run(setup_of(tmp_path / "run", max_steps=2), data=rows)
+    resumed = setup_of(tmp_path / "run", resume=tmp_path / "run", max_steps=4)
+    make_trainer(resumed, data=rows)
+    rows.fingerprint = "b"
+    with pytest.raises(ConfigError, match="as many rows as before, but not the same ones"):
+        make_trainer(resumed, data=rows)
 
 
 def test_another_model_is_refused(copied):
