@@ -70,6 +70,8 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     processes = Processes.start(backend, timeout_s=settings[TrainConfig].ddp_timeout)
     backend.seed_all(settings[TrainConfig].seed)
     resolved = _on_main_first(processes, lambda: find_model(settings[ModelConfig]))
+    if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
+        _on_main_first(processes, lambda: _find_reference(settings))
     preflight(
         [*settings[DataConfig].dataset, *settings[DataConfig].val_dataset],
         use_hf=settings[ModelConfig].use_hf,
@@ -248,11 +250,19 @@ def _reference_model(run: _Run) -> nn.Module:
     Without --ref_model it is the model as it was before training; adapters that training goes on
     from belong to it.
     """
-    model, reference = run.settings[ModelConfig], run.settings[ReferenceConfig]
-    config = replace(model, model=reference.ref_model or model.model)
-    adapters = reference.ref_adapters or ([] if reference.ref_model else model.adapters)
-    loaded = load_model(find_model(replace(config, adapters=adapters)), config, run.backend)
+    resolved, adapters = _find_reference(run.settings)
+    loaded = load_model(resolved, run.settings[ModelConfig], run.backend)
     return load_adapters(loaded.model, adapters) if adapters else loaded.model
+
+
+def _find_reference(settings: Settings) -> tuple[Resolved, list[str]]:
+    """Return the checked folder of the reference, and its adapters."""
+    model, reference = settings[ModelConfig], settings[ReferenceConfig]
+    adapters = reference.ref_adapters or ([] if reference.ref_model else model.adapters)
+    if reference.ref_model is None:
+        return find_model(replace(model, adapters=adapters)), adapters
+    config = replace(model, model=reference.ref_model, adapters=adapters)
+    return find_model(config, "--ref_model"), adapters
 
 
 def _precompute(run: _Run, policy: Policy, parts: list[EncodedDataset]) -> None:

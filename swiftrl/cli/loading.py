@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["find_model", "load", "load_template"]
 
 
-def find_model(config: ModelConfig) -> Resolved:
+def find_model(config: ModelConfig, flag: str = "--model") -> Resolved:
     """Return the checked folder of --model, or of the base that --adapters names.
+
+    Args:
+        config: the model settings.
+        flag: that gave `config.model`, for messages.
 
     Raises:
         ConfigError: neither is given.
@@ -49,6 +53,7 @@ def find_model(config: ModelConfig) -> Resolved:
         revision=config.model_revision,
         model_type=config.model_type,
         token=config.hub_token,
+        flag=flag,
     )
 
 

@@ -58,6 +58,24 @@ EXACT: dict[str, str] = {
     "lora_dtype": "LoRA weights are kept in float32 and compute in --torch_dtype.",
 }  # fmt: skip
 
+ELSEWHERE = {
+    "lr": "learning_rate", "batch_size": "per_device_train_batch_size",
+    "train_batch_size": "per_device_train_batch_size", "grad_accum": "gradient_accumulation_steps",
+    "epochs": "num_train_epochs", "num_epochs": "num_train_epochs", "data": "dataset",
+    "train_dataset": "dataset", "train_file": "dataset", "train_data": "dataset",
+    "eval_data": "val_dataset", "model_path": "model",
+    "model_name_or_path": "model", "model_id_or_path": "model", "output": "output_dir",
+    "r": "lora_rank", "lora_r": "lora_rank", "lora_target": "target_modules",
+    "lora_target_modules": "target_modules", "sft_type": "tuner_type",
+    "finetuning_type": "tuner_type", "stage": "rlhf_type", "pref_beta": "beta",
+    "pref_loss": "loss_type", "cutoff_len": "max_length", "max_seq_length": "max_length",
+    "max_len": "max_length", "custom_train_dataset_path": "dataset", "dtype": "torch_dtype",
+    "early_stopping_patience": "early_stop_interval", "resume": "resume_from_checkpoint",
+    "warmup": "warmup_ratio", "ref_model_path": "ref_model", "checkpoint": "adapters",
+    "ckpt_dir": "adapters", "adapter_name_or_path": "adapters",
+}  # fmt: skip
+"""What other tools, and ms-swift before version 3, call settings of ours."""
+
 PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("vllm_", "sglang_", "lmdeploy_", "use_vllm", "async_generate", "sleep_level"), VLLM),
     (("deepspeed", "fsdp", "zero_hpz", "device_map", "max_memory", "device_groups", "use_ray",
@@ -119,6 +137,8 @@ def why_refused(name: str) -> str | None:
     """Return why a flag of ms-swift is refused, or None if ms-swift has no such flag either."""
     if name in EXACT:
         return EXACT[name]
+    if name in ELSEWHERE:
+        return f"is called --{ELSEWHERE[name]} here."
     for prefixes, reason in PREFIXES:
         if name.startswith(prefixes):
             return reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,5 +108,23 @@ def _check(settings: Settings) -> None:
     ratio = settings[DataConfig].split_dataset_ratio
     if not 0 <= ratio < 1:
         raise ConfigError(f"--split_dataset_ratio {ratio}: expected 0 up to 1, e.g. 0.05.")
+    _check_held_out(settings[DataConfig], settings[TrainConfig])
+    for tracker in {*settings[TrainConfig].report_to} - {"none"}:
+        if importlib.util.find_spec(tracker) is None:
+            raise ConfigError(
+                f"--report_to {tracker} needs the package {tracker!r}, which is not installed: "
+                f"pip install 'swiftrl[{tracker}]'."
+            )
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
+
+
+def _check_held_out(data: DataConfig, config: TrainConfig) -> None:
+    """Refuse to pick a best checkpoint or to stop early where nothing will be held out."""
+    held_out = data.val_dataset or data.split_dataset_ratio
+    for name in ("load_best_model_at_end", "early_stop_interval"):
+        if getattr(config, name) and (not held_out or config.eval_strategy == "no"):
+            raise ConfigError(
+                f"--{name} needs held-out rows to compare by: give --val_dataset or "
+                "--split_dataset_ratio, and an --eval_strategy other than no."
+            )

@@ -66,7 +66,10 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
         try:
             value = json.loads(value)
         except json.JSONDecodeError as error:
-            raise ConfigError(f"{where}: not JSON: {error}; found {value!r}.") from None
+            raise ConfigError(
+                f"{where}: not JSON: {error}; found {value!r}. Expected an object in single "
+                """quotes, e.g. '{"name": "value"}'."""
+            ) from None
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: found {value!r}; expected a JSON object.")
     return value

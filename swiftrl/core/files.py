@@ -86,7 +86,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(stale, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.tmp-"))
         try:
-            yield temporary
+            with disk_errors(path):  # before the temporary files go: they are what filled the disk
+                yield temporary
             _sync_tree(temporary)
             os.chmod(temporary, 0o755)
             if path.exists():

@@ -151,7 +151,7 @@ def _add_section(parser: argparse.ArgumentParser, group: type) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        raise ConfigError(f"{self.prog}: {message}. See {self.prog} --help.")
+        raise ConfigError(f"{message.removeprefix('argument ')}. See {self.prog} --help.")
 
 
 def _metavar(option: Option) -> str:
@@ -198,6 +198,8 @@ def _split_file(argv: list[str]) -> tuple[list[str], dict[str, Any], str]:
                 break
     if path is None:
         return argv, {}, ""
+    if not path:
+        raise ConfigError("--config: expected a YAML or JSON file behind it.")
     values = _read_file(Path(path))
     for name, value in (values.pop("ENV", None) or {}).items():
         os.environ.setdefault(str(name), str(value))

@@ -22,8 +22,9 @@ T = TypeVar("T")
 
 def did_you_mean(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return " Did you mean X?" when a known name is close to `name`, else an empty string."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    by_lower = {entry.lower(): entry for entry in known}
+    close = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 class Registry(Generic[T]):
@@ -98,7 +99,7 @@ def load_plugin(path: str) -> None:
     """Run a user's plugin file, which registers its own objects (`--external_plugins`), once.
 
     Raises:
-        ConfigError: the file is absent or is not Python.
+        ConfigError: the file is absent, is not Python, or imports what is not there.
     """
     file = Path(path)
     if not file.is_file() or file.suffix != ".py":
@@ -113,6 +114,10 @@ def load_plugin(path: str) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        del sys.modules[name]
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ConfigError(f"--external_plugins {path}{line}: cannot be run: {error}.") from error
     except BaseException:
         del sys.modules[name]
         raise

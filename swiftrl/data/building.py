@@ -149,6 +149,8 @@ def _preference(reading: Reading) -> PreferencePair:
     draft, values = reading.draft, reading.values
     if draft.rejected is None:
         hint = _USE["labelled" if _is_label(values.get("label")) else kind_of(draft, values)]
+        if any(isinstance(value, str) for value in reading.extra().values()):
+            hint += """ Where a column has another name: --columns '{"NAME": "rejected"}'."""
         raise BadRow(f'row needs "rejected_response"; found {quoted(values)}. {hint}')
     if _reply_length(draft) == 0:
         raise BadRow(

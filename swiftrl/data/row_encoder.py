@@ -113,7 +113,7 @@ class TemplateRowEncoder:
             raise RowError(
                 row.origin,
                 f"{too_long} Raise --max_length, or choose --truncation_strategy delete, left or "
-                "right.",
+                "right. swiftrl data check shows how long the rows are.",
             )
         if self.truncation_strategy == "delete":
             raise TooLong(row.origin, too_long)

@@ -132,4 +132,4 @@ def _no_such(text: str, name: str) -> str:
     there = os.path.isdir(folder)
     hint = did_you_mean(Path(name).name, sorted(os.listdir(folder))) if there else ""
     where = "" if there else f" (the folder {folder} does not exist either)"
-    return f"--dataset {text}: no such file or folder{where}.{hint}"
+    return f"{text}: no such file or folder{where}.{hint}"

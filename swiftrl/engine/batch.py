@@ -87,7 +87,7 @@ def answer_all(
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w", encoding="utf-8")
-    with file:
+    with disk_errors(path), file:  # closing writes too
         while group := list(islice(rows, rows_at_once)):
             replies = _answer(engine, template, group, sampling, n)
             with disk_errors(path):

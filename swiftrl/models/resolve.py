@@ -55,6 +55,7 @@ def resolve(
     revision: str | None = None,
     model_type: str | None = None,
     token: str | None = None,
+    flag: str = "--model",
 ) -> Resolved:
     """Find a model and check that it can be loaded, without reading its weights.
 
@@ -64,6 +65,7 @@ def resolve(
         revision: branch, tag or commit on the hub.
         model_type: the registry entry to use, whatever the folder says.
         token: for private repositories.
+        flag: that named the model, for messages.
 
     Raises:
         ModelError: nothing there, or what is there is incomplete or unsafe, or only the user can
@@ -71,12 +73,14 @@ def resolve(
         ConfigError: unknown model_type, or an optional package is absent.
     """
     spec = by_name(model_type) if model_type else None
-    path = _locate(model, use_hf=use_hf, revision=revision, token=token)
+    path = _locate(model, flag, use_hf=use_hf, revision=revision, token=token)
     config = check_model_folder(path)
     return Resolved(path, model, spec or family_of(model, path, config), config)
 
 
-def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None) -> Path:
+def _locate(
+    model: str, flag: str, *, use_hf: bool, revision: str | None, token: str | None
+) -> Path:
     if model.startswith(_BUILTIN_PREFIX):
         return builtin_path(model)
     path = Path(model).expanduser()
@@ -85,25 +89,25 @@ def _locate(model: str, *, use_hf: bool, revision: str | None, token: str | None
     if path.exists():
         hint = f" (perhaps {path.parent})" if (path.parent / "config.json").is_file() else ""
         raise ModelError(
-            f"--model {model}: is a file; expected the folder that holds config.json and the "
+            f"{flag} {model}: is a file; expected the folder that holds config.json and the "
             f"weights{hint}."
         )
     if is_hub_id(model):
-        _check_loads(model)
+        _check_loads(model, flag)
         try:
             return download(model, use_hf=use_hf, revision=revision, token=token)
         except ModelError as error:
-            raise ModelError(f"--model {model}: no such folder here, and {error}") from None
+            raise ModelError(f"{flag} {model}: no such folder here, and {error}") from None
     raise ModelError(
-        f"--model {model}: no such folder (looked for {path.absolute()})." + _nearest(model, path)
+        f"{flag} {model}: no such folder (looked for {path.absolute()})." + _nearest(model, path)
     )
 
 
-def _check_loads(hub_id: str) -> None:
+def _check_loads(hub_id: str, flag: str) -> None:
     listed = by_hub_id(hub_id)
     if listed is not None and needs_remote_code(listed):
         raise ModelError(
-            f"--model {hub_id}: transformers has no architecture {listed.architectures[0]}; the "
+            f"{flag} {hub_id}: transformers has no architecture {listed.architectures[0]}; the "
             "model brings Python code of its own, which is never run. Use a version of the model "
             "that transformers implements (often published with -hf in its name)."
         )

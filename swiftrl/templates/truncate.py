@@ -80,7 +80,8 @@ def truncate_pair(
     if excess >= prompt:
         raise TemplateError(
             f"a reply of {longest - prompt} tokens leaves no room for its prompt within max_length "
-            f"{max_length}. Raise --max_length, or choose --truncation_strategy right or delete."
+            f"{max_length}. Raise --max_length, choose --truncation_strategy right or delete, or "
+            "let --strict false set such rows aside."
         )
     return _kept(chosen, excess, len(chosen)), _kept(rejected, excess, len(rejected))
 
@@ -130,7 +131,8 @@ def _still_trains(cut: Encoded, whole: Encoded, max_length: int, strategy: str) 
         other = "left" if strategy == "right" else "right"
         raise TemplateError(
             f"of {len(whole)} tokens, cut {strategy} to {max_length}, none would train. Raise "
-            f"--max_length, or choose --truncation_strategy {other} or delete."
+            f"--max_length, choose --truncation_strategy {other} or delete, or let --strict false "
+            "set such rows aside."
         )
     return cut
 

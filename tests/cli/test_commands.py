@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,38 @@ def test_infer_answers_a_data_set(tmp_path, capsys):
     lines = [json.loads(line) for line in result.read_text().splitlines()]
     assert len(lines) == 4
     assert all(len(line["responses"]) == 2 and line["answer"] for line in lines)
+
+
+def test_infer_sets_bad_rows_aside_in_a_file(tmp_path, capsys):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"query": "What is 1 + 1?"}\n{"messages": "x"}\n')
+    words = ["--dataset", str(file), "--result_path", str(tmp_path / "out.jsonl")]
+    assert main(["infer", *MODEL, *words, "--strict", "false", "--max_new_tokens", "4"]) == 0
+    aside = tmp_path / "out-rejected_rows.jsonl"
+    assert json.loads(aside.read_text())["line"] == 2
+    assert f"1 bad rows were set aside in {aside}; the first, {file}:2:" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_infer_says_when_the_disk_is_full(pairs, capsys):
+    words = ["--dataset", str(pairs), "--result_path", "/dev/full", "--max_new_tokens", "4"]
+    assert main(["infer", *MODEL, *words]) == 1
+    assert "swiftrl: /dev/full: no space left on the device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("model.safetensors", [], "exists and is not empty"),
+        ("notes.txt", ["--exist_ok", "true"], "holds no model (no config.json)"),
+    ],
+)
+def test_merging_replaces_nothing_unasked(tmp_path, name, words, message, capsys):
+    (tmp_path / name).write_text("mine")
+    command = ["merge-lora", "--adapters", "x", "--output_dir", str(tmp_path), *words]
+    assert main(command) == 2
+    assert message in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_infer_refuses_what_cannot_be_meant(capsys):

@@ -58,6 +58,11 @@ def test_help_imports_neither_torch_nor_transformers(name):
         (["rlfh"], "unknown command 'rlfh'"),
         (["deploy"], "not part of this version"),
         (["rlhf", "--modle", "x"], "unknown setting --modle. Did you mean 'model'?"),
+        (["RLHF"], "Did you mean 'rlhf'?"),
+        (["rlhf", "--lr", "1e-4"], "--lr: is called --learning_rate here."),
+        (["rlhf", "--config"], "--config: expected a YAML or JSON file behind it."),
+        (["rlhf", "--beta"], "swiftrl: --beta: expected one argument. See swiftrl rlhf --help."),
+        (["rlhf", "--columns", "a=b"], """e.g. '{"name": "value"}'."""),
         (["rlhf", "--rlhf_type", "dop"], "Did you mean 'dpo'?"),
         (["rlhf", "--rlhf_type", "grpo"], "--rlhf_type grpo: not part of this version"),
         (["rlhf", "--use_vllm", "true"], "--use_vllm: vLLM serves rollouts"),
@@ -70,6 +75,10 @@ def test_help_imports_neither_torch_nor_transformers(name):
         (["rlhf", "--model", "x", "--dataset", "y", "--beta", "-1"], "--beta -1.0"),
         (["rlhf", "--model", "x", "--dataset", "y", "--split_dataset_ratio", "2"], "e.g. 0.05"),
         (["rlhf", "--model", "x", "--dataset", "y", "--streaming", "true"], "give --max_steps"),
+        (
+            ["rlhf", "--model", "x", "--dataset", "y", "--early_stop_interval", "2"],
+            "--early_stop_interval needs held-out rows",
+        ),
     ],
 )
 def test_users_mistakes_end_with_2_and_one_line(words, message, capsys):
@@ -78,6 +87,25 @@ def test_users_mistakes_end_with_2_and_one_line(words, message, capsys):
     assert message in err
     assert "Traceback" not in err
     assert err.count("\n") == 1
+
+
+def test_a_tracker_that_is_not_installed_is_missed_before_anything_is_loaded(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    words = ["--model", "x", "--dataset", "y", "--report_to", "swanlab"]
+    code, _, err = run(capsys, "rlhf", *words)
+    assert code == 2
+    assert "pip install 'swiftrl[swanlab]'" in err
+
+
+def test_a_reference_that_is_not_there_is_missed_before_anything_is_loaded(capsys, tmp_path):
+    words = ["--model", "builtin:tiny-instruct", "--dataset", "builtin:preferences"]
+    output = tmp_path / "output"
+    code, _, err = run(
+        capsys, "rlhf", *words, "--ref_model", "./nowhere", "--output_dir", str(output)
+    )
+    assert code == 2
+    assert err.startswith("swiftrl: --ref_model ./nowhere: no such folder")
+    assert not output.exists()
 
 
 def test_version(capsys):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,3 +65,13 @@ def test_directory_is_replaced_and_leftovers_go(tmp_path):
 def test_disk_errors(tmp_path, number, kind, words):
     with pytest.raises(kind, match=words), disk_errors(tmp_path / "x"):
         raise OSError(number, os.strerror(number))
+
+
+def test_free_space_is_measured_while_what_filled_the_disk_is_there(tmp_path, monkeypatch):
+    def usage(path):
+        unfinished = list(tmp_path.glob(".out.tmp-*"))
+        return SimpleNamespace(free=2**20 if unfinished else 2**30)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    with pytest.raises(MachineError, match="1 MiB free"), atomic_directory(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, "full")

@@ -46,3 +46,23 @@ def test_a_plugin_file_runs_once(tmp_path):
     load_plugin(str(file))
     load_plugin(str(file))
     assert count.read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\ndef broken(:\n", ":2: cannot be run: invalid syntax"),
+        ("import no_such_module", ": cannot be run"),
+    ],
+)
+def test_a_plugin_that_is_no_python_is_named(tmp_path, text, message):
+    file = tmp_path / "broken.py"
+    file.write_text(text)
+    for _ in range(2):
+        with pytest.raises(ConfigError) as caught:
+            load_plugin(str(file))
+        assert f"--external_plugins {file}{message}" in str(caught.value)
+
+
+def test_names_are_guessed_whatever_their_case():
+    assert did_you_mean("DPO", ["sft", "dpo"]) == " Did you mean 'dpo'?"

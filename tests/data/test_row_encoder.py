@@ -77,7 +77,8 @@ def test_too_long_rows_raise_or_are_cut_or_split():
         encoded(text, "text", max_length=5)
     assert caught.value.reason == (
         f"the row is {len(whole)} tokens long; max_length is 5. Raise --max_length, or choose "
-        "--truncation_strategy delete, left or right."
+        "--truncation_strategy delete, left or right. swiftrl data check shows how long the rows "
+        "are."
     )
     (cut,) = encoded(text, "text", max_length=5, truncation_strategy="right")
     assert cut.sequences[0].token_ids.tolist() == whole.token_ids[:5].tolist()

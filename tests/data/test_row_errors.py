@@ -30,6 +30,11 @@ def test_a_labelled_row_given_to_dpo():
     ("values", "kind", "says"),
     [
         ({"messages": CHAT}, "preference", "For replies without a rejected one use `swiftrl sft`."),
+        (
+            {"question": "a", "good": "b", "bad": "c"},
+            "preference",
+            """Where a column has another name: --columns '{"NAME": "rejected"}'.""",
+        ),
         ({"prompt": "a"}, "preference", "For prompts without replies use --rlhf_type grpo or ppo."),
         ({"text": "a"}, "preference", "For plain documents use `swiftrl pt`."),
         ({"prompt": "a", "rejected": "b"}, "preference", "a rejected reply but no chosen one"),

@@ -92,7 +92,7 @@ def _answer_rows(settings: Settings, engine: Any, template: Any, sampling: Any) 
     report = answer_all(
         engine,
         template,
-        _questions(settings),
+        _questions(settings, path),
         sampling,
         path,
         n=settings[InferConfig].num_return_sequences,
@@ -105,9 +105,13 @@ def _answer_rows(settings: Settings, engine: Any, template: Any, sampling: Any) 
     return 0 if report.answered or not report.failed else 2
 
 
-def _questions(settings: Settings) -> Iterator[Question]:
-    """Yield the rows as prompts; a reply that the data holds becomes the column "labels"."""
+def _questions(settings: Settings, results: Path) -> Iterator[Question]:
+    """Yield the rows as prompts; a reply that the data holds becomes the column "labels".
+
+    Bad rows go into a file beside the results.
+    """
     from swiftrl.data.dataset import load_rows
+    from swiftrl.data.rejects import write_rejects
     from swiftrl.engine.batch import Question
 
     data = settings[DataConfig]
@@ -117,7 +121,9 @@ def _questions(settings: Settings) -> Iterator[Question]:
         use_hf=settings[ModelConfig].use_hf,
     )  # fmt: skip
     if rejects:
-        log.warn(f"{len(rejects)} bad rows left out; the first: {rejects[0].reason}")
+        aside = results.with_name(f"{results.stem}-rejected_rows.jsonl")
+        write_rejects(aside, rejects)
+        log.warn(f"{len(rejects)} bad rows were set aside in {aside}; the first, {rejects[0]}")
     for row in rows:
         yield Question(row.conversation, row.extra, str(row.origin))  # type: ignore[union-attr]
 

@@ -38,11 +38,7 @@ def run(settings: Settings) -> int:
         raise ConfigError("--adapters is missing: the folder that training saved, checkpoint-N.")
     source = Path(config.adapters[0])
     target = Path(merging.output_dir or f"{str(source).rstrip('/')}-merged")
-    if target.exists() and not merging.exist_ok and (target.is_file() or any(target.iterdir())):
-        raise ConfigError(
-            f"--output_dir {target}: exists and is not empty. Choose another folder, or "
-            "--exist_ok true to replace it."
-        )
+    _check_target(target, merging.exist_ok)
     from swiftrl.cli.loading import find_model, load
     from swiftrl.models.lora import merge
     from swiftrl.models.save import save_model
@@ -65,6 +61,24 @@ def run(settings: Settings) -> int:
 def groups(argv: Sequence[str]) -> list[type]:
     """Return the settings groups."""
     return [ModelConfig, MergeConfig]
+
+
+def _check_target(target: Path, exist_ok: bool) -> None:
+    """Refuse a folder that holds something, unless it is a model that may be replaced."""
+    if target.is_file():
+        raise ConfigError(f"--output_dir {target}: is a file; expected a folder.")
+    if not target.is_dir() or not any(target.iterdir()):
+        return
+    if not exist_ok:
+        raise ConfigError(
+            f"--output_dir {target}: exists and is not empty. Choose another folder, or "
+            "--exist_ok true to replace it."
+        )
+    if not (target / "config.json").is_file():
+        raise ConfigError(
+            f"--output_dir {target}: is not empty and holds no model (no config.json), so it is "
+            "not replaced. Choose another folder."
+        )
 
 
 COMMAND = Command(
