@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from swiftrl.backends.detect import BACKENDS
 from swiftrl.cli.swift_flags import why_refused
+from swiftrl.core.compat import check_installed
 from swiftrl.core.config import Settings, options_of, setting
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.parse import flag_values
@@ -110,11 +110,7 @@ def _check(settings: Settings) -> None:
         raise ConfigError(f"--split_dataset_ratio {ratio}: expected 0 up to 1, e.g. 0.05.")
     _check_held_out(settings[DataConfig], settings[TrainConfig])
     for tracker in {*settings[TrainConfig].report_to} - {"none"}:
-        if importlib.util.find_spec(tracker) is None:
-            raise ConfigError(
-                f"--report_to {tracker} needs the package {tracker!r}, which is not installed: "
-                f"pip install 'swiftrl[{tracker}]'."
-            )
+        check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
 

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from swiftrl.core.errors import ConfigError
 
-__all__ = ["require"]
+__all__ = ["check_installed", "require"]
+
+
+def check_installed(module: str, *, extra: str, purpose: str) -> None:
+    """Refuse what needs a package that is not there, without importing it.
+
+    Args:
+        module: the package's name.
+        extra: the extra of swiftrl that installs it.
+        purpose: what the user asked for.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise _missing(module, extra, purpose)
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
@@ -26,7 +42,11 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise ConfigError(
-            f"{purpose} needs the package {module.split('.')[0]!r}, which is not installed: "
-            f"pip install 'swiftrl[{extra}]'."
-        ) from None
+        raise _missing(module.split(".")[0], extra, purpose) from None
+
+
+def _missing(package: str, extra: str, purpose: str) -> ConfigError:
+    return ConfigError(
+        f"{purpose} needs the package {package!r}, which is not installed: "
+        f"pip install 'swiftrl[{extra}]'."
+    )

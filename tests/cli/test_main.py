@@ -90,7 +90,7 @@ def test_users_mistakes_end_with_2_and_one_line(words, message, capsys):
 
 
 def test_a_tracker_that_is_not_installed_is_missed_before_anything_is_loaded(capsys, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "swanlab", None)
     words = ["--model", "x", "--dataset", "y", "--report_to", "swanlab"]
     code, _, err = run(capsys, "rlhf", *words)
     assert code == 2
