@@ -94,13 +94,15 @@ def load_template(settings: Settings, resolved: Resolved) -> Template:
 
     config = settings[TemplateConfig]
     tokenizer = load_tokenizer(resolved)
-    return Template.load(
+    template = Template.load(
         tokenizer,
         processor=load_media_processor(resolved, tokenizer),
         chat_template=config.template,
         options=_options(config, resolved),
         media=_media_options(config),
     )
+    template.check()
+    return template
 
 
 def _media_options(config: TemplateConfig) -> MediaOptions:

@@ -85,7 +85,7 @@ def locate(
         span = None if by_slots else _by_prefix(render, messages, text, index, prompt)
         if span is None:
             span = _by_slots(text, probe, slots, index, prompt, ends)
-        span = _close(text, span, ends)
+        span = _close(text, _without_next_header(text, span, probe), ends)
         lost = _lost(messages[index], text, span, slots)
         spans.append(replace(span, lost=lost) if lost else span)
     _verify(text, spans)
@@ -149,15 +149,18 @@ def _by_slots(
         )
     first, last = own[0].start, max(slot.end for slot in own)
     before, after = slots.gaps(index, first, last)
-    start = before + _header_end(text[before:first], probe)
+    start = before + _header_end(text[before:first], probe, prompt)
     end = _terminator_end(text, last, after, ends)
     if end == last and after < len(text):
         end += _shared_units(slots.tail(index), text[last:after])
     return Span(index, start, end, prompt, by_prefix=False)
 
 
-def _header_end(gap: str, probe: Probe) -> int:
+def _header_end(gap: str, probe: Probe, prompt: str) -> int:
     """Return where, in the gap before a turn's first leaf, the assistant began to write."""
+    for end in range(len(gap), 0, -1):
+        if prompt.endswith(gap[:end]) and gap[:end].strip():
+            return end
     for header in (probe.generation_prompt, probe.header):
         units = _UNIT.findall(header)
         for count in range(len(units), 0, -1):
@@ -188,6 +191,14 @@ def _shared_units(tail: str, gap: str) -> int:
             break
         length += len(mine)
     return length
+
+
+def _without_next_header(text: str, span: Span, probe: Probe) -> Span:
+    """Leave out the next turn's header where a template ends the text with it unasked."""
+    whole = text.rstrip()
+    if probe.opens_unasked and span.end >= len(whole) and whole.endswith(probe.opens_unasked):
+        return replace(span, end=len(whole) - len(probe.opens_unasked))
+    return span
 
 
 def _close(text: str, span: Span, ends: tuple[str, ...]) -> Span:

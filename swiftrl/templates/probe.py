@@ -10,7 +10,7 @@ from typing import Any
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message, ToolCall
 from swiftrl.templates.convert import Forms, prepare, to_messages
-from swiftrl.templates.render import ChatRenderer
+from swiftrl.templates.render import ChatRenderer, render_reply
 from swiftrl.templates.strings import shared_prefix, shared_suffix
 
 __all__ = ["Probe", "control_units", "probe_template"]
@@ -50,19 +50,24 @@ class Probe:
         thought_markers: text around thoughts given as `reasoning_content`, or None.
         keeps_thoughts: earlier turns keep their thoughts.
         prompts_only: the template writes no final reply.
+        opens_unasked: text of the next assistant turn's header that follows a final reply though
+            no generation prompt was asked for.
+        refusal: why the template cannot be trained or prompted with; empty where it can.
     """
 
-    forms: Forms
-    generation_prompt: str
-    header: str
-    prompt_opens_reply: bool
-    terminators: tuple[str, ...]
-    ends_open: bool
-    takes_tools: bool
-    takes_calls: bool
-    thought_markers: tuple[str, str] | None
-    keeps_thoughts: bool
+    forms: Forms = Forms()
+    generation_prompt: str = ""
+    header: str = ""
+    prompt_opens_reply: bool = False
+    terminators: tuple[str, ...] = ()
+    ends_open: bool = True
+    takes_tools: bool = False
+    takes_calls: bool = False
+    thought_markers: tuple[str, str] | None = None
+    keeps_thoughts: bool = True
     prompts_only: bool = False
+    opens_unasked: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,18 @@ class _Trial:
     renderer: ChatRenderer
     preamble: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
+    prompts_only: bool = False
 
     def render(self, forms: Forms, *messages: Message, prompt: bool = False) -> str:
         """Return the text, or an empty string where the template refuses."""
         try:
             conversation = prepare(Conversation((*self.preamble, *messages)), forms)
-            return self.renderer.render(
-                to_messages(conversation, forms), self.tools, add_generation_prompt=prompt
+            written = render_reply if self.prompts_only else ChatRenderer.render
+            return written(
+                self.renderer,
+                to_messages(conversation, forms),
+                self.tools,
+                add_generation_prompt=prompt,
             )
         except TemplateError:
             return ""
@@ -90,11 +100,11 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
     Args:
         renderer: the template.
         stop_texts: tokens at which generation stops, such as the tokenizer's EOS.
-
-    Raises:
-        TemplateError: no form of a plain question and answer reaches the text.
     """
-    trial, forms = _content_forms(renderer)
+    try:
+        trial, forms = _content_forms(renderer)
+    except TemplateError as error:
+        return Probe(refusal=str(error))
     forms = replace(forms, system=_system_form(trial, forms))
     forms, markers, keeps = _reasoning(trial, forms)
     forms, takes_tools, takes_calls = _tools(trial, forms)
@@ -108,8 +118,9 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
     header = prompted[prompted.find(_ASK) + len(_ASK) :] if opens else gap
     last = once[once.rfind(_ANSWER) + len(_ANSWER) :]
     middle = _between(trial.render(forms, user, reply, Message("user", _ASK2)), _ANSWER, _ASK2)
+    ending = _last_terminator(last, middle, gap)
     terminators = [
-        _last_terminator(last, middle, gap),
+        ending,
         _middle_terminator(last, gap, middle, once[: once.find(_ASK)], stop_texts),
     ]
     return Probe(
@@ -123,7 +134,8 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
         takes_calls=takes_calls,
         thought_markers=markers,
         keeps_thoughts=keeps,
-        prompts_only=trial.renderer.prompts_only,
+        prompts_only=trial.prompts_only,
+        opens_unasked=_opened_unasked(last, ending, gap),
     )
 
 
@@ -146,6 +158,11 @@ def _unit_start(text: str, index: int) -> int:
 
 
 def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
+    """Find out in which form content is taken, and what must be there besides.
+
+    Raises:
+        TemplateError: no form of a plain question and answer reaches the text.
+    """
     everyone = frozenset({"system", "user", "assistant", "tool"})
     choices = (frozenset(), everyone, frozenset({"user"}), frozenset({"user", "assistant"}))
     system = (Message("system", _SYSTEM),)
@@ -157,7 +174,7 @@ def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
             text = trial.render(forms, Message("user", _ASK), Message("assistant", _ANSWER))
             if _ASK in text and _ANSWER in text:
                 return trial, forms
-    trial = _Trial(replace(renderer, prompts_only=True))
+    trial = _Trial(renderer, prompts_only=True)
     turns = (Message("user", _ASK), Message("assistant", _ANSWER), Message("user", _ASK2))
     if all(word in trial.render(Forms(), *turns) for word in (_ASK, _ANSWER, _ASK2)):
         return trial, Forms()
@@ -261,6 +278,12 @@ def _last_terminator(last: str, middle: str, header: str) -> str:
     end = following[: shared_prefix(following, middle.lstrip())]
     unit = _CONTROL.match(end)
     return unit[0] if unit else end[: _unit_start(following, len(end))].strip()
+
+
+def _opened_unasked(last: str, ending: str, header: str) -> str:
+    """Return what a template writes behind a final reply's end, where it is a turn's header."""
+    behind = last.strip()[len(ending) :].strip()
+    return behind if behind and header.strip().endswith(behind) else ""
 
 
 def _middle_terminator(last: str, gap: str, middle: str, opening: str, stops: Sequence[str]) -> str:

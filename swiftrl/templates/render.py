@@ -13,7 +13,7 @@ from typing import Any
 
 from swiftrl.core.errors import TemplateError
 
-__all__ = ["ChatRenderer", "template_variables"]
+__all__ = ["ChatRenderer", "render_reply", "template_literals", "template_variables"]
 
 # What a template can raise: Jinja's own errors, and Python's from the expressions inside it.
 _REFUSALS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
@@ -27,14 +27,11 @@ class ChatRenderer:
         sources: Jinja text by name; "default", and "tool_use" where tools have their own.
         variables: what every rendering receives: the special tokens and the user's switches.
         name: how messages call the template.
-        prompts_only: the template writes prompts but no final reply (it refuses one, or leaves it
-            out); a final reply is then its prompt and its content.
     """
 
     sources: Mapping[str, str]
     variables: Mapping[str, Any]
     name: str = "the model's chat template"
-    prompts_only: bool = False
 
     def source(self, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """Return the Jinja text that serves a conversation with these tools."""
@@ -71,9 +68,6 @@ class ChatRenderer:
         from jinja2 import TemplateError as JinjaError
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        if self.prompts_only and messages[-1]["role"] == "assistant" and len(messages) > 1:
-            prompt = self.render(messages[:-1], tools, add_generation_prompt=True, **variables)
-            return prompt + _content(messages[-1])
         try:
             texts, _ = render_jinja_template(
                 conversations=[_with_reasoning_names(messages)],
@@ -90,6 +84,26 @@ class ChatRenderer:
                 f"{self.name} fails on this conversation: {type(error).__name__}: {error}"
             ) from error
         return texts[0]
+
+
+def render_reply(
+    renderer: ChatRenderer,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    add_generation_prompt: bool = False,
+) -> str:
+    """Return the text of `messages` by a template that writes prompts but no final reply.
+
+    A final reply, which the template refuses or leaves out, is its prompt and its content.
+
+    Raises:
+        TemplateError: the template refuses the messages.
+    """
+    if messages[-1]["role"] != "assistant" or len(messages) < 2:
+        return renderer.render(messages, tools, add_generation_prompt=add_generation_prompt)
+    prompt = renderer.render(messages[:-1], tools, add_generation_prompt=True)
+    return prompt + _content(messages[-1])
 
 
 def _content(message: Mapping[str, Any]) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message
 from swiftrl.templates.compose import Turn
 from swiftrl.templates.convert import guarded, prepare, to_messages
 from swiftrl.templates.guard import ControlGuard, plain_marks
 from swiftrl.templates.mask import Rendered, locate
 from swiftrl.templates.probe import Probe
-from swiftrl.templates.render import ChatRenderer
+from swiftrl.templates.render import ChatRenderer, render_reply
 
 __all__ = ["Rules", "Run"]
 
@@ -54,18 +53,16 @@ class Run:
             prompt = dataclasses.replace(prompt, messages=(*prompt.messages, *answer))
         self.conversation = prompt
         self.messages = to_messages(prompt, forms, guard)
-        if prompt.tools and not rules.probe.takes_tools:
-            raise TemplateError(
-                f"{rules.renderer.name} writes no tools into the text, but the conversation offers "
-                f"{len(prompt.tools)}. Describe them in the system message, or choose another "
-                "--template."
-            )
         self._tools = guarded(list(prompt.tools), "system", guard)
 
     def render(self, messages: Sequence[Any], add_generation_prompt: bool) -> str:
         """Return the text of messages in the template's forms."""
-        text = self._rules.renderer.render(
-            messages, self._tools, add_generation_prompt=add_generation_prompt
+        written = render_reply if self._rules.probe.prompts_only else ChatRenderer.render
+        text = written(
+            self._rules.renderer,
+            messages,
+            self._tools,
+            add_generation_prompt=add_generation_prompt,
         )
         return plain_marks(text)
 

@@ -113,12 +113,11 @@ class Slots:
         start = shared_prefix(text, other)
         suffix = shared_suffix(text, other)
         end = len(text) - min(suffix, len(text) - start)
-        bare = leaf.strip() if isinstance(leaf, str) else ""
-        if bare:
-            # Where the sentinel changed more than its own place, the leaf itself says where it is.
-            at = text.find(bare, start, end)
-            if at == start or (at >= 0 and text.find(bare, at + 1, end) < 0):
-                return Slot(at, at + len(bare), name)
+        # Where the sentinel changed more than its own place, the leaf itself says where it is.
+        for shown in (leaf, leaf.strip()) if isinstance(leaf, str) and leaf.strip() else ():
+            at = text.find(shown, start, end)
+            if at == start or (at >= 0 and text.find(shown, at + 1, end) < 0):
+                return Slot(at, at + len(shown), name)
         return Slot(start, end, name)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from swiftrl.core import log
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message, Part
 from swiftrl.templates.compose import Segment, compose
@@ -56,7 +57,6 @@ class Template:
         eos = tokenizer.eos_token
         self._stop_texts = tuple(filter(None, (eos, *options.stop_tokens)))
         self.probe: Probe = probe_template(renderer, self._stop_texts)
-        renderer = dataclasses.replace(renderer, prompts_only=self.probe.prompts_only)
         self.media = media_encoder(renderer, processor, media)
         if self.media is not None:
             forms = dataclasses.replace(self.probe.forms, media=self.media.kinds)
@@ -67,6 +67,7 @@ class Template:
             renderer, self.probe, control_guard(tokenizer, renderer.sources), self._stop_texts
         )
         self._encode_pieces = PieceEncoder(tokenizer)
+        self._told_of_tools = False
         self.fingerprint = template_fingerprint(tokenizer, renderer, options, self.media)
 
     @classmethod
@@ -89,11 +90,20 @@ class Template:
             media: how media are read.
 
         Raises:
-            TemplateError: the model has no template and none is named, or it does not work.
+            TemplateError: the model has no template and none is named, or it is no Jinja.
         """
         options = options or TemplateOptions()
         renderer = build_renderer(tokenizer, processor, chat_template, options)
         return cls(tokenizer, renderer, options, processor, media)
+
+    def check(self) -> None:
+        """Find out before anything else is loaded whether the template works at all.
+
+        Raises:
+            TemplateError: it renders no plain question and answer.
+        """
+        if self.probe.refusal:
+            raise TemplateError(self.probe.refusal)
 
     def render(
         self, conversation: Conversation, *, add_generation_prompt: bool = False, **variables: Any
@@ -103,7 +113,7 @@ class Template:
         Raises:
             TemplateError: the template refuses it.
         """
-        prepared = self._prepared(conversation)
+        prepared = self._with_system(conversation)
         return self.renderer.render(
             to_messages(prepared, self.probe.forms),
             prepared.tools,
@@ -201,6 +211,24 @@ class Template:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
 
     def _prepared(self, conversation: Conversation) -> Conversation:
+        self.check()
+        if conversation.tools and not self.probe.takes_tools:
+            self._explain_tools(len(conversation.tools))
+        return self._with_system(conversation)
+
+    def _explain_tools(self, count: int) -> None:
+        """Refuse tools that a template ignores; where it writes calls, only say so, once."""
+        known = f"{self.renderer.name} writes no tools into the text, but the conversation offers"
+        if not self.probe.takes_calls:
+            raise TemplateError(
+                f"{known} {count}. Describe them in the system message, or choose another "
+                "--template."
+            )
+        if not self._told_of_tools:
+            self._told_of_tools = True
+            log.warn(f"{known} {count}: the model learns calls of tools that it is not shown.")
+
+    def _with_system(self, conversation: Conversation) -> Conversation:
         system = self.options.system
         messages = conversation.messages
         if system is not None and not (messages and messages[0].role == "system"):
@@ -240,8 +268,9 @@ class Template:
     ) -> Encoded:
         """Tokenise segments, and end a reply that the template leaves open with EOS."""
         ids, weights = self._tokens(segments, parts)
-        # White space behind the reply is no end; where EOS is to follow the reply, it makes room.
-        last = len(segments) - (1 if segments[-1].text.strip() else 2)
+        # White space or an unasked header behind the reply is no end: EOS takes its place.
+        open_ends = ("", self.probe.opens_unasked)
+        last = len(segments) - (2 if segments[-1].text.strip() in open_ends else 1)
         trained = ends_with_reply and last >= 0 and segments[last].weight > 0
         if trained and not set(ids[last][-1:]) & set(self.stop_token_ids):
             ids[last + 1 :] = [[self._eos()]]

@@ -7,6 +7,7 @@ from swiftrl.core.messages import Conversation, Message, ToolCall
 from swiftrl.templates.convert import prepare, to_messages
 from swiftrl.templates.probe import probe_template
 from swiftrl.templates.render import ChatRenderer
+from swiftrl.templates.template import Template
 
 
 @pytest.mark.parametrize(
@@ -115,15 +116,18 @@ def test_ids_are_fitted_and_filled_in(ids):
     assert len(set(made)) == 2 and all(len(identity) == 9 for identity in made)
 
 
-def test_template_without_content_is_refused():
-    with pytest.raises(TemplateError, match="cannot render a question and its answer"):
-        probe_template(ChatRenderer({"default": "nothing"}, {}))
+def test_template_without_content_renders_and_is_refused(tokenizer_with):
+    template = Template.load(tokenizer_with("nothing"))
+    asked = Conversation((Message("user", "hello"),))
+    assert template.render(asked) == "nothing"
+    for refused in (template.check, lambda: template.encode_prompt(asked)):
+        with pytest.raises(TemplateError, match="cannot render a question and its answer"):
+            refused()
 
 
 def test_reason_of_refusal_is_passed_on():
     source = "{{ raise_exception('only on Sundays') }}"
-    with pytest.raises(TemplateError, match="only on Sundays"):
-        probe_template(ChatRenderer({"default": source}, {}))
+    assert "only on Sundays" in probe_template(ChatRenderer({"default": source}, {})).refusal
 
 
 def test_template_that_needs_a_system_message_is_probed_with_one():
