@@ -17,7 +17,7 @@ from typing import Any
 
 from swiftrl.core.errors import TemplateError
 from swiftrl.templates.probe import Probe
-from swiftrl.templates.slots import Render, Slots, content_texts
+from swiftrl.templates.slots import Render, Slots, content_texts, says_nothing
 
 __all__ = ["Rendered", "Span", "locate"]
 
@@ -45,13 +45,25 @@ class Span:
     by_prefix: bool
     lost: tuple[str, ...] = ()
 
+    @property
+    def lost_speech(self) -> tuple[str, ...]:
+        """What is lost besides thoughts."""
+        return tuple(name for name in self.lost if name != "reasoning_content")
+
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation's text and its assistant spans in order."""
+    """A conversation's text and its assistant spans in order.
+
+    Attributes:
+        text: all of it.
+        spans: of the turns that were asked for and are shown.
+        hidden: those turns among the earlier ones that the text does not show as they were said.
+    """
 
     text: str
     spans: tuple[Span, ...]
+    hidden: tuple[int, ...] = ()
 
 
 def locate(
@@ -80,17 +92,41 @@ def locate(
     ends = tuple(dict.fromkeys((*probe.terminators, *(stop for stop in stop_texts if stop))))
     slots = Slots(render, messages, text)
     spans: list[Span] = []
+    hidden: list[int] = []
     for index in wanted:
         prompt = _prompt(render, messages[:index])
         span = None if by_slots else _by_prefix(render, messages, text, index, prompt)
         if span is None:
             span = _by_slots(text, probe, slots, index, prompt, ends)
-        span = _close(text, _without_next_header(text, span, probe), ends)
-        lost = _lost(messages[index], text, span, slots)
-        spans.append(replace(span, lost=lost) if lost else span)
-    _verify(text, spans)
+        if span is not None:
+            span = _close(text, replace(span, end=min(span.end, _own_end(text, probe))), ends)
+            span = replace(span, lost=_lost(render, messages[: index + 1], text, span, slots))
+        if index + 1 < len(messages) and (span is None or span.lost_speech):
+            hidden.append(index)  # a rewritten history: it may be shown where the text ends with it
+            continue
+        spans.append(_shown(span, index))
+    _verify(messages, text, spans)
     _verify_rest(messages, text, set(wanted), slots)
-    return Rendered(text, tuple(spans))
+    return Rendered(text, tuple(spans), tuple(hidden))
+
+
+def _shown(span: Span | None, index: int) -> Span:
+    """Return the span of the last message.
+
+    Raises:
+        TemplateError: the template does not show it, or not all of it.
+    """
+    if span is None:
+        raise TemplateError(
+            f"message {index} (assistant) does not appear in the text that the chat template "
+            "writes, so it cannot be trained on."
+        )
+    for name in span.lost_speech[:1]:
+        raise TemplateError(
+            f"the chat template drops the {name.replace('_', ' ')} of message {index} (assistant); "
+            "it cannot be trained on as it stands."
+        )
+    return span
 
 
 def _prompt(render: Render, history: Sequence[Mapping[str, Any]]) -> str:
@@ -111,21 +147,39 @@ def _by_prefix(
 ) -> Span | None:
     if not prompt or not text.startswith(prompt):
         return None
-    through = text if index + 1 == len(messages) else render(messages[: index + 1], False)
+    through = text if index + 1 == len(messages) else _through(render, messages[: index + 1])
     if not text.startswith(through) or len(through) < len(prompt):
         return None
     return Span(index, len(prompt), len(through), prompt, by_prefix=True)
 
 
-def _lost(message: Mapping[str, Any], text: str, span: Span, slots: Slots) -> tuple[str, ...]:
-    """Return which leaves of a turn its span does not show."""
-    written = text[span.start : span.end]
+def _through(render: Render, messages: Sequence[Mapping[str, Any]]) -> str:
+    try:
+        return render(messages, False)
+    except TemplateError:
+        return ""
+
+
+def _lost(
+    render: Render,
+    through: Sequence[Mapping[str, Any]],
+    text: str,
+    span: Span,
+    slots: Slots,
+) -> tuple[str, ...]:
+    """Return which leaves of the turn that `through` ends with its span does not show."""
+    message, written = through[-1], text[span.start : span.end]
     lost = []
     for name in ("content", "reasoning_content"):
         leaves = [leaf.strip() for leaf in content_texts(message.get(name))]
         missing = [leaf for leaf in leaves if leaf and leaf not in written]
-        # A template may trim lines or escape characters: then the leaf's slot tells.
-        if missing and not slots.inside(span.message, name, span.start, span.end):
+        if not missing:
+            continue
+        # A template may trim lines or escape characters: then the leaf's slot tells. But what it
+        # shows in full where the turn is the last, it has cut here.
+        trimmed = slots.inside(span.message, name, span.start, span.end)
+        last = _through(render, through) if trimmed and not span.by_prefix else ""
+        if not trimmed or all(leaf in last for leaf in missing):
             lost.append(name)
     names = [call["function"]["name"] for call in message.get("tool_calls") or ()]
     if any(called not in written for called in names):
@@ -140,19 +194,20 @@ def _by_slots(
     index: int,
     prompt: str,
     ends: tuple[str, ...],
-) -> Span:
+) -> Span | None:
     own = slots.of(index)
     if not own:
-        raise TemplateError(
-            f"message {index} (assistant) does not appear in the text that the chat template "
-            "writes, so it cannot be trained on."
-        )
+        return None
     first, last = own[0].start, max(slot.end for slot in own)
     before, after = slots.gaps(index, first, last)
+    own_end = _own_end(text, probe)
+    after = min(after, own_end)
     start = before + _header_end(text[before:first], probe, prompt)
     end = _terminator_end(text, last, after, ends)
-    if end == last and after < len(text):
-        end += _shared_units(slots.tail(index), text[last:after])
+    if end is None and after < own_end:
+        tail = slots.tail(index)
+        end = last + _shared_units(tail[: _own_end(tail, probe)], text[last:after])
+    end = after if end is None else end
     return Span(index, start, end, prompt, by_prefix=False)
 
 
@@ -173,14 +228,14 @@ def _header_end(gap: str, probe: Probe, prompt: str) -> int:
     return len(gap)
 
 
-def _terminator_end(text: str, last: int, after: int, ends: tuple[str, ...]) -> int:
-    """Return where, in the gap after a turn's last leaf, its terminator ends."""
+def _terminator_end(text: str, last: int, after: int, ends: tuple[str, ...]) -> int | None:
+    """Return where, in the gap after a turn's last leaf, its terminator ends; None if it lacks."""
     found = [(text.find(end, last, after), -len(end)) for end in ends]
     found = [(at, length) for at, length in found if at >= 0]
-    if found:
-        at, length = min(found)
-        return at - length
-    return after if after == len(text) else last
+    if not found:
+        return None
+    at, length = min(found)
+    return at - length
 
 
 def _shared_units(tail: str, gap: str) -> int:
@@ -193,12 +248,12 @@ def _shared_units(tail: str, gap: str) -> int:
     return length
 
 
-def _without_next_header(text: str, span: Span, probe: Probe) -> Span:
-    """Leave out the next turn's header where a template ends the text with it unasked."""
-    whole = text.rstrip()
-    if probe.opens_unasked and span.end >= len(whole) and whole.endswith(probe.opens_unasked):
-        return replace(span, end=len(whole) - len(probe.opens_unasked))
-    return span
+def _own_end(text: str, probe: Probe) -> int:
+    """Return where the conversation ends in a text that goes on unasked."""
+    bare = text.rstrip()
+    if probe.appendix and bare.endswith(probe.appendix):
+        return len(bare) - len(probe.appendix)
+    return len(text)
 
 
 def _close(text: str, span: Span, ends: tuple[str, ...]) -> Span:
@@ -212,20 +267,19 @@ def _close(text: str, span: Span, ends: tuple[str, ...]) -> Span:
     return replace(span, end=end)
 
 
-def _verify(text: str, spans: Sequence[Span]) -> None:
+def _verify(messages: Sequence[Mapping[str, Any]], text: str, spans: Sequence[Span]) -> None:
     previous = 0
     for span in spans:
         if not previous <= span.start < span.end <= len(text):
+            if says_nothing(messages[span.message]):
+                raise TemplateError(
+                    f"message {span.message} (assistant) is empty and the chat template writes "
+                    "nothing behind it, so there is nothing to train on; remove it."
+                )
             raise TemplateError(
                 f"message {span.message} (assistant) covers no text of its own in what the chat "
                 "template writes, so it cannot be trained on."
             )
-        for name in ("content", "tool_calls"):
-            if name in span.lost:
-                raise TemplateError(
-                    f"the chat template drops the {name.replace('_', ' ')} of message "
-                    f"{span.message} (assistant); it cannot be trained on as it stands."
-                )
         previous = span.end
 
 
@@ -234,8 +288,8 @@ def _verify_rest(
 ) -> None:
     """Refuse a conversation of which the template leaves out a message."""
     for index, message in enumerate(messages):
-        if index in wanted:
-            continue
+        if index in wanted or message["role"] == "assistant":
+            continue  # a template may rewrite what the assistant said earlier
         said = [part.strip() for part in content_texts(message.get("content"))]
         if any(part and part not in text for part in said) and slots.drops(index):
             raise TemplateError(

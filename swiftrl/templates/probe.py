@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swiftrl.core.errors import TemplateError
@@ -30,6 +30,7 @@ _TOOL = {
 # Words that no template writes and that Jinja's filters, JSON and HTML leave alone.
 _SYSTEM, _ASK, _ANSWER, _ASK2, _ANSWER2 = "qsystemq", "qfirstq", "qreplyq", "qsecondq", "qfinishq"
 _THOUGHT, _WORD, _RESULT = "qthoughtq", "qwordq", "qresultq"
+_TERMINATOR_WORDS = 3  # at most, where a template writes a reply's end
 _CONTROL = re.compile(r"<[^<>\n]{1,60}>|\[/?[A-Za-z_]+\]")
 
 
@@ -50,12 +51,12 @@ class Probe:
         thought_markers: text around thoughts given as `reasoning_content`, or None.
         keeps_thoughts: earlier turns keep their thoughts.
         prompts_only: the template writes no final reply.
-        opens_unasked: text of the next assistant turn's header that follows a final reply though
-            no generation prompt was asked for.
+        appendix: text behind a final reply and its end that no reply holds: the next turn's header
+            though none was asked for, or instructions.
         refusal: why the template cannot be trained or prompted with; empty where it can.
     """
 
-    forms: Forms = Forms()
+    forms: Forms = field(default_factory=Forms)
     generation_prompt: str = ""
     header: str = ""
     prompt_opens_reply: bool = False
@@ -66,7 +67,7 @@ class Probe:
     thought_markers: tuple[str, str] | None = None
     keeps_thoughts: bool = True
     prompts_only: bool = False
-    opens_unasked: str = ""
+    appendix: str = ""
     refusal: str = ""
 
 
@@ -135,7 +136,7 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
         thought_markers=markers,
         keeps_thoughts=keeps,
         prompts_only=trial.prompts_only,
-        opens_unasked=_opened_unasked(last, ending, gap),
+        appendix=_behind_reply(last, ending, gap),
     )
 
 
@@ -269,21 +270,30 @@ def _last_terminator(last: str, middle: str, header: str) -> str:
         header: what stands between a user turn's content and the reply.
     """
     end, opened = last.strip(), header.strip()
-    if not end or not opened or not (end.endswith(opened) or opened.endswith(end)):
+    if not _is_foreign(end, opened):
         return end
     if end == opened and middle.lstrip().startswith(end):
         return end
-    # The template opens the next assistant turn unasked; what both gaps share ends this one.
+    # What both gaps share ends this turn: a control token, or else whole lines.
     following = last.lstrip()
     end = following[: shared_prefix(following, middle.lstrip())]
     unit = _CONTROL.match(end)
-    return unit[0] if unit else end[: _unit_start(following, len(end))].strip()
+    return unit[0] if unit else end[: end.rfind("\n") + 1].strip()
 
 
-def _opened_unasked(last: str, ending: str, header: str) -> str:
-    """Return what a template writes behind a final reply's end, where it is a turn's header."""
-    behind = last.strip()[len(ending) :].strip()
-    return behind if behind and header.strip().endswith(behind) else ""
+def _is_foreign(end: str, header: str) -> bool:
+    """Return whether the text behind a final reply is more than the reply's end.
+
+    Some templates open the next assistant turn unasked, others append instructions.
+    """
+    opens = bool(end and header) and (end.endswith(header) or header.endswith(end))
+    return opens or len(end.split()) > _TERMINATOR_WORDS
+
+
+def _behind_reply(last: str, ending: str, header: str) -> str:
+    """Return what a template writes behind a final reply's end without being asked."""
+    foreign = _is_foreign(last.strip(), header.strip())
+    return last.strip()[len(ending) :].strip() if foreign else ""
 
 
 def _middle_terminator(last: str, gap: str, middle: str, opening: str, stops: Sequence[str]) -> str:

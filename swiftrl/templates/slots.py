@@ -14,7 +14,7 @@ from typing import Any
 from swiftrl.core.errors import TemplateError
 from swiftrl.templates.strings import shared_prefix, shared_suffix
 
-__all__ = ["SENTINEL", "Render", "Slot", "Slots", "content_texts"]
+__all__ = ["SENTINEL", "Render", "Slot", "Slots", "content_texts", "says_nothing"]
 
 # Private-use characters of plane 16: no template, tokenizer or filter gives them a meaning.
 SENTINEL = "\U0010f5a1\U0010f5a2"
@@ -36,6 +36,12 @@ def content_texts(content: Any) -> list[str]:
     if isinstance(content, str):
         return [content]
     return [part.get("text") or "" for part in content or () if isinstance(part, Mapping)]
+
+
+def says_nothing(message: Mapping[str, Any]) -> bool:
+    """Return whether a message is an assistant's and empty."""
+    said = [*content_texts(message.get("content")), message.get("reasoning_content") or ""]
+    return message["role"] == "assistant" and not any(said) and not message.get("tool_calls")
 
 
 class Slots:
@@ -122,14 +128,18 @@ class Slots:
 
 
 def _replaced(message: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Yield the message with one leaf replaced by the sentinel, the leaf's name and the leaf."""
+    """Yield the message with one leaf replaced by the sentinel, the leaf's name and the leaf.
+
+    Empty leaves are left out, but for the content of a reply that is nothing else.
+    """
+    empty = says_nothing(message)
     for name in ("content", "reasoning_content"):
         leaf = message.get(name)
-        if isinstance(leaf, str) and leaf:
+        if isinstance(leaf, str) and (leaf or (empty and name == "content")):
             yield {**message, name: SENTINEL}, name, leaf
     if isinstance(message.get("content"), list):
         for number, part in enumerate(message["content"]):
-            if isinstance(part, Mapping) and part.get("text"):
+            if isinstance(part, Mapping) and "text" in part and (part["text"] or empty):
                 changed = copy.deepcopy(dict(message))
                 changed["content"][number]["text"] = SENTINEL
                 yield changed, "content", part["text"]

@@ -121,9 +121,17 @@ class Template:
             **variables,
         )
 
+    def run(self, conversation: Conversation, reply: Sequence[Message] = ()) -> Run:
+        """Return `conversation`, with a reply that is to train behind it, ready to be rendered.
+
+        Raises:
+            TemplateError: the template cannot take it.
+        """
+        return Run(self._rules, self._prepared(conversation), reply)
+
     def encode_prompt(self, conversation: Conversation) -> list[int]:
         """Return the ids of `conversation` up to where the model's next turn begins."""
-        run = Run(self._rules, self._prepared(conversation))
+        run = self.run(conversation)
         text = run.render(run.messages, True) + self.options.response_prefix
         return self._tokens([Segment(text, 0.0)], media_of(run.conversation))[0][0]
 
@@ -144,7 +152,7 @@ class Template:
         Raises:
             TemplateError: the template refuses the conversation, or nothing in it would train.
         """
-        run = Run(self._rules, self._prepared(conversation))
+        run = self.run(conversation)
         if train == "all":
             text = run.render(run.messages, False)
             said = text.rstrip()
@@ -191,8 +199,7 @@ class Template:
         Raises:
             TemplateError: the template refuses the conversation, or a reply is empty.
         """
-        prompt = self._prepared(conversation)
-        runs = (Run(self._rules, prompt, reply) for reply in (chosen, rejected))
+        runs = (self.run(conversation, reply) for reply in (chosen, rejected))
         first, second = (self._train(run, run.wanted("reply")) for run in runs)
         return first, second
 
@@ -246,13 +253,15 @@ class Template:
 
     def _attempt(self, run: Run, wanted: Sequence[int]) -> tuple[Encoded | None, tuple[int, ...]]:
         """Return the sequence, None if nothing in it trains, and the turns that do not train."""
+        rendered = run.locate(wanted)
         segments, skipped = compose(
-            run.locate(wanted),
-            [run.turn(index) for index in wanted],
+            rendered,
+            [run.turn(span.message) for span in rendered.spans],
             final_from=run.final_from,
             markers=self.probe.thought_markers,
             response_prefix=self.options.response_prefix,
         )
+        skipped = tuple(sorted((*skipped, *rendered.hidden)))
         if not segments:
             return None, skipped
         ends_with_reply = wanted[-1] == len(run.messages) - 1
@@ -268,8 +277,8 @@ class Template:
     ) -> Encoded:
         """Tokenise segments, and end a reply that the template leaves open with EOS."""
         ids, weights = self._tokens(segments, parts)
-        # White space or an unasked header behind the reply is no end: EOS takes its place.
-        open_ends = ("", self.probe.opens_unasked)
+        # White space or an appendix behind the reply is no end: EOS takes its place.
+        open_ends = ("", self.probe.appendix)
         last = len(segments) - (2 if segments[-1].text.strip() in open_ends else 1)
         trained = ends_with_reply and last >= 0 and segments[last].weight > 0
         if trained and not set(ids[last][-1:]) & set(self.stop_token_ids):
