@@ -99,7 +99,7 @@ class Contestant:
 def main() -> None:
     """Run the steps and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=8, help="of each pair")
+    parser.add_argument("--pictures", type=int, default=16, help="of each pair")
     parser.add_argument("--pairs", type=int, default=4, help="of each step")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=3)

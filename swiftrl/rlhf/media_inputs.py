@@ -51,24 +51,38 @@ def media_rows(lm: Any, backbone: Any, batch: TreeBatch, rows: RowBatch) -> dict
 
 
 def _positions(backbone: Any, batch: TreeBatch, types: Tensor) -> Tensor:
-    """[3, 1, T] positions of a packed row."""
+    """[3, 1, T] positions of a packed row.
+
+    The model is asked once a tree: branches are text, whose positions rise by one from where the
+    first branch begins.
+    """
     positions = batch.positions.expand(3, -1).clone()
-    known = inspect.signature(backbone.get_rope_index).parameters
+    begun: dict[int, Tensor] = {}
     for tree, trunk, branch in batch.sequences():
         if not batch.media[tree]:
             continue
+        if tree in begun:
+            onward = torch.arange(len(branch), device=positions.device)
+            positions[:, branch] = begun[tree] + onward
+            continue
         where = torch.cat([trunk, branch]).to(positions.device)
-        told = _told(batch.media[tree])
-        own = {name: value for name, value in told.items() if name in known}
-        if "mm_token_type_ids" in known:
-            own["mm_token_type_ids"] = types[where][None]
-        found, _ = backbone.get_rope_index(
-            input_ids=batch.token_ids[where][None],
-            attention_mask=torch.ones_like(where)[None],
-            **own,
-        )
-        positions[:, where] = found[:, 0]
+        found = _asked(backbone, batch.media[tree], batch.token_ids[where], types[where])
+        positions[:, where] = found
+        if len(branch):
+            begun[tree] = found[:, len(trunk), None]
     return positions[:, None]
+
+
+def _asked(backbone: Any, media: Mapping[str, Tensor], token_ids: Tensor, types: Tensor) -> Tensor:
+    """Return the [3, L] positions that the model gives one sequence."""
+    known = inspect.signature(backbone.get_rope_index).parameters
+    own = {name: value for name, value in _told(media).items() if name in known}
+    if "mm_token_type_ids" in known:
+        own["mm_token_type_ids"] = types[None]
+    found, _ = backbone.get_rope_index(
+        input_ids=token_ids[None], attention_mask=torch.ones_like(token_ids)[None], **own
+    )
+    return found[:, 0]
 
 
 def _told(media: Mapping[str, Tensor]) -> dict[str, Tensor]:

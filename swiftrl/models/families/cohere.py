@@ -42,7 +42,7 @@ SPECS = (
     ModelSpec(
         name="cohere2_moe",
         architectures=("Cohere2MoeForCausalLM",),
-        hub_ids=same_ids("CohereLabs/North-Mini-Code"),
+        hub_ids=same_ids("CohereLabs/North-Mini-Code-1.0"),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=ATTENTION,
         capabilities=("chat", "tools"),

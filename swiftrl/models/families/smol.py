@@ -23,7 +23,11 @@ SPECS = (
     ModelSpec(
         name="smolvlm",
         architectures=("SmolVLMForConditionalGeneration",),
-        hub_ids=same_ids("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
+        hub_ids=same_ids(
+            "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
+            "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
+            "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        ),
         modalities=("text", "image", "video"),
         stop_tokens=("<end_of_utterance>",),
         lora_targets=LINEAR,
@@ -35,7 +39,14 @@ SPECS = (
     ModelSpec(
         name="idefics3",
         architectures=("Idefics3ForConditionalGeneration",),
-        hub_ids=(HubId("AI-ModelScope/Idefics3-8B-Llama3", "HuggingFaceM4/Idefics3-8B-Llama3"),),
+        hub_ids=(
+            HubId("AI-ModelScope/Idefics3-8B-Llama3", "HuggingFaceM4/Idefics3-8B-Llama3"),
+            *same_ids(
+                "HuggingFaceTB/SmolVLM-256M-Instruct",
+                "HuggingFaceTB/SmolVLM-500M-Instruct",
+                "HuggingFaceTB/SmolVLM-Instruct",
+            ),
+        ),
         modalities=("text", "image"),
         stop_tokens=("<end_of_utterance>",),
         lora_targets=LINEAR,
