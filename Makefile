@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint type layers test test-slow test-zoo check demo docs builtin bench bench-dpo parity clean
+.PHONY: setup fmt lint type layers test test-slow test-zoo check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo parity clean
 
 setup: $(READY)
 
@@ -54,6 +54,13 @@ bench: bench-dpo
 
 bench-dpo: setup
 	$(BIN)/python benchmarks/dpo.py
+
+# Trees against rows on pairs about many pictures; then vision DPO over three seeds.
+bench-pictures: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pictures.py
+
+bench-vision-dpo: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/vision_dpo.py
 
 parity: setup
 	$(BIN)/python benchmarks/parity_trl.py

@@ -88,7 +88,8 @@ class ModelSpec:
         stop_tokens: tokens that end a turn besides the tokenizer's EOS.
         lora_targets: last part of the names of the language tower's linear layers.
         towers: parts of a multimodal model.
-        min_transformers: first version of transformers that has the architectures.
+        min_transformers: first version of transformers that has the architectures; None means
+            that 5.0 and every version this package runs with have them.
         requires: extra packages that the processor needs.
         markers: what tells the family from others with the same architecture.
         tool_syntax: how the model writes tool calls, a name in templates/tools; None means that

@@ -116,3 +116,19 @@ def test_the_catalog_needs_no_torch():
         "assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_least_versions_of_transformers_are_versions_that_are_out():
+    import re
+
+    import transformers
+
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+    for spec in all_specs():
+        if spec.min_transformers is None:
+            continue
+        assert re.fullmatch(r"[45]\.\d+\.\d+", spec.min_transformers), spec.name
+        if all(hasattr(transformers, name) for name in spec.architectures):
+            assert numbers(spec.min_transformers) <= numbers(transformers.__version__), spec.name

@@ -58,6 +58,7 @@ SPECS = (
             "g_proj",
             "o_proj",
         ),
+        min_transformers="5.3.0",
         capabilities=("base",),
     ),
     ModelSpec(
@@ -98,6 +99,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.20.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

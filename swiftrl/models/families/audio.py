@@ -24,6 +24,7 @@ SPECS = (
         modalities=("text", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
         towers=Towers(vision=("model.encoder",)),
+        min_transformers="5.2.0",
         capabilities=("base",),
     ),
     ModelSpec(
@@ -44,6 +45,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.17.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -54,6 +56,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.20.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

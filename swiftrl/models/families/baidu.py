@@ -15,6 +15,7 @@ SPECS = (
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.20.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -73,6 +74,7 @@ SPECS = (
         modalities=("text", "image", "video"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("resampler_model",)),
+        min_transformers="5.3.0",
         capabilities=("base", "chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
     ),
@@ -97,6 +99,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.6.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -109,6 +112,7 @@ SPECS = (
         modalities=("text", "image"),
         lora_targets=FAIRSEQ,
         towers=Towers(vision=("encoder",), aligner=("encoder.multi_modal_projector",)),
+        min_transformers="5.8.0",
         quant_groups=FAIRSEQ_GROUPS,
     ),
 )

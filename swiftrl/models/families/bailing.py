@@ -25,6 +25,7 @@ SPECS = (
             "kv_a_proj_with_mqa",
             "kv_b_proj",
         ),
+        min_transformers="5.20.0",
         capabilities=("chat", "tools", "reasoning"),
     ),
     ModelSpec(

@@ -45,6 +45,7 @@ SPECS = (
         hub_ids=same_ids("CohereLabs/North-Mini-Code-1.0"),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=ATTENTION,
+        min_transformers="5.9.0",
         capabilities=("chat", "tools"),
         quant_groups=ATTENTION_GROUPS,
     ),
@@ -82,6 +83,7 @@ SPECS = (
         towers=Towers(
             vision=("visual",), aligner=("visual.merger", "visual.deepstack_merger_list")
         ),
+        min_transformers="5.16.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -89,6 +91,7 @@ SPECS = (
         architectures=("CohereCompassForCausalLM",),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=LINEAR,
+        min_transformers="5.16.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -98,6 +101,7 @@ SPECS = (
         modalities=("text", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2", "proj"),
         towers=Towers(vision=("model.encoder",)),
+        min_transformers="5.4.0",
         capabilities=("base",),
     ),
 )

@@ -49,6 +49,7 @@ SPECS = (
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.10.1",
         quant_groups=DENSE_GROUPS,
     ),
 )

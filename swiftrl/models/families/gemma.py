@@ -164,6 +164,7 @@ SPECS = (
         towers=Towers(
             vision=("vision_tower", "audio_tower"), aligner=("embed_vision", "embed_audio")
         ),
+        min_transformers="5.5.0",
         capabilities=("base", "chat", "tools", "reasoning"),
         quant_groups=(
             ("q_proj", "k_proj", "v_proj"),
@@ -190,6 +191,7 @@ SPECS = (
             "per_layer_projection",
             "per_layer_model_projection",
         ),
+        min_transformers="5.5.0",
         capabilities=("base", "chat", "tools", "reasoning"),
         quant_groups=(
             ("q_proj", "k_proj", "v_proj"),

@@ -85,7 +85,7 @@ SPECS = (
             "kv_b_proj",
         ),
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
-        min_transformers="5.16.0",
+        min_transformers="5.17.0",
         tool_syntax="glm45",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
@@ -98,6 +98,7 @@ SPECS = (
         stop_tokens=("<|user|>", "<|observation|>"),
         lora_targets=FUSED_MLP,
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
+        min_transformers="5.1.0",
         quant_groups=FUSED_MLP_GROUPS,
     ),
     ModelSpec(

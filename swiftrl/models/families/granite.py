@@ -109,6 +109,7 @@ SPECS = (
         architectures=("GraniteSWAForCausalLM",),
         hub_ids=same_ids("ibm-granite/granite-swash-2b"),
         lora_targets=LINEAR,
+        min_transformers="5.15.0",
         capabilities=("base",),
         quant_groups=DENSE_GROUPS,
     ),
@@ -117,6 +118,7 @@ SPECS = (
         architectures=("GraniteMoeSWAForCausalLM",),
         hub_ids=same_ids("ibm-granite/granite-swash-3b-a600m"),
         lora_targets=ATTENTION,
+        min_transformers="5.15.0",
         capabilities=("base",),
         quant_groups=ATTENTION_GROUPS,
     ),
@@ -146,6 +148,7 @@ SPECS = (
         towers=Towers(
             vision=("vision_tower",), aligner=("layerwise_projectors", "spatial_projectors")
         ),
+        min_transformers="5.8.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -155,6 +158,7 @@ SPECS = (
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("vision_model.connector",)),
+        min_transformers="5.23.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -178,6 +182,7 @@ SPECS = (
         modalities=("text", "audio"),
         lora_targets=LINEAR,
         towers=Towers(vision=("model.encoder",), aligner=("projector",)),
+        min_transformers="5.8.0",
         quant_groups=DENSE_GROUPS,
     ),
 )

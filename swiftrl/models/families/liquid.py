@@ -55,6 +55,7 @@ SPECS = (
             "o_proj",
             "g_proj",
         ),
+        min_transformers="5.23.0",
         capabilities=("chat", "tools"),
     ),
     ModelSpec(
@@ -97,5 +98,6 @@ SPECS = (
             "g_proj",
         ),
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.23.0",
     ),
 )

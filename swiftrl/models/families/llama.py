@@ -311,6 +311,7 @@ SPECS = (
         towers=Towers(
             vision=("vision_tower", "audio_tower"), aligner=("vision_adapter", "vision_projection")
         ),
+        min_transformers="5.20.0",
     ),
     ModelSpec(
         name="llama4_text",

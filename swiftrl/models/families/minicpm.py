@@ -14,6 +14,7 @@ SPECS = (
         hub_ids=(HubId("OpenBMB/MiniCPM3-4B", "openbmb/MiniCPM3-4B"),),
         stop_tokens=("<|im_end|>",),
         lora_targets=LATENT,
+        min_transformers="5.13.0",
         capabilities=("chat", "tools"),
         quant_groups=LATENT_GROUPS,
     ),
@@ -128,6 +129,7 @@ SPECS = (
         towers=Towers(
             vision=("vision_tower",), aligner=("model.merger", "vision_tower.vit_merger")
         ),
+        min_transformers="5.21.0",
         quant_groups=(
             ("in_proj_qkv", "in_proj_z", "in_proj_b", "in_proj_a"),
             ("out_proj",),

@@ -177,6 +177,7 @@ SPECS = (
         architectures=("Mistral4ForCausalLM",),
         hub_ids=same_ids("mistralai/Mistral-Small-4-119B-2603"),
         lora_targets=LATENT,
+        min_transformers="5.4.0",
         tool_syntax="mistral",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=LATENT_GROUPS,
@@ -196,6 +197,7 @@ SPECS = (
             "down_proj",
         ),
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.22.0",
         tool_syntax="mistral",
         capabilities=("chat", "tools", "reasoning"),
     ),
@@ -228,6 +230,7 @@ SPECS = (
             "linear2",
         ),
         towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.2.0",
     ),
     ModelSpec(
         name="mamba2",

@@ -47,6 +47,7 @@ SPECS = (
             "v_proj",
             "o_proj",
         ),
+        min_transformers="5.3.0",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
     ),
@@ -65,6 +66,7 @@ SPECS = (
             "o_proj",
         ),
         towers=Towers(vision=("vision_model",), aligner=("multi_modal_projector",)),
+        min_transformers="5.18.0",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
     ),
@@ -85,6 +87,7 @@ SPECS = (
         towers=Towers(
             vision=("audio_tower", "word_timestamp_encoder"), aligner=("multi_modal_projector",)
         ),
+        min_transformers="5.22.0",
     ),
     ModelSpec(
         name="cosmos3_edge",
@@ -94,6 +97,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
         towers=Towers(vision=("visual",), aligner=("projector",)),
+        min_transformers="5.15.0",
     ),
     ModelSpec(
         name="cosmos3_omni",
@@ -105,6 +109,7 @@ SPECS = (
         towers=Towers(
             vision=("visual",), aligner=("visual.merger", "visual.deepstack_merger_list")
         ),
+        min_transformers="5.11.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -124,6 +129,7 @@ SPECS = (
         modalities=("text", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
         towers=Towers(vision=("model.encoder",)),
+        min_transformers="5.17.0",
         capabilities=("base",),
     ),
     ModelSpec(

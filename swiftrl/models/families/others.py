@@ -88,6 +88,7 @@ SPECS = (
         architectures=("AXK1ForCausalLM",),
         hub_ids=same_ids("skt/A.X-K1"),
         lora_targets=LATENT,
+        min_transformers="5.15.0",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=LATENT_GROUPS,
     ),
@@ -107,6 +108,7 @@ SPECS = (
             "fc1",
             "fc2",
         ),
+        min_transformers="5.15.0",
         capabilities=("chat", "tools", "reasoning"),
     ),
     ModelSpec(
@@ -114,6 +116,7 @@ SPECS = (
         architectures=("BeamForCausalLM",),
         hub_ids=same_ids("reflection/Beam-1.0-501B-A23B"),
         lora_targets=LINEAR,
+        min_transformers="5.21.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -191,6 +194,7 @@ SPECS = (
             "down_proj",
         ),
         towers=Towers(vision=("vision_tower", "audio_tower"), aligner=("vision_tower.merger",)),
+        min_transformers="5.23.0",
     ),
     ModelSpec(
         name="dots3_note_text",
@@ -206,6 +210,7 @@ SPECS = (
             "up_proj",
             "down_proj",
         ),
+        min_transformers="5.23.0",
     ),
     ModelSpec(
         name="emu3",
@@ -231,6 +236,7 @@ SPECS = (
         architectures=("FlintForCausalLM",),
         hub_ids=same_ids("RecursiveSI/flint"),
         lora_targets=LINEAR,
+        min_transformers="5.21.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -281,6 +287,7 @@ SPECS = (
         architectures=("HrmTextForCausalLM",),
         hub_ids=same_ids("sapientinc/HRM-Text-1B"),
         lora_targets=LINEAR,
+        min_transformers="5.9.0",
         capabilities=("base",),
         quant_groups=DENSE_GROUPS,
     ),
@@ -290,6 +297,7 @@ SPECS = (
         hub_ids=same_ids("naver-hyperclovax/HyperCLOVAX-SEED-Think-14B"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
+        min_transformers="5.9.0",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
     ),
@@ -301,6 +309,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("projector", "vision_model.merger")),
+        min_transformers="5.18.0",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
     ),
@@ -311,6 +320,7 @@ SPECS = (
         modalities=("text", "image", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "r_proj", "o_proj"),
         towers=Towers(vision=("vision_tower", "audio_tower")),
+        min_transformers="5.14.0",
         capabilities=("chat", "reasoning"),
     ),
     ModelSpec(
@@ -329,6 +339,7 @@ SPECS = (
             "weight_proj",
         ),
         towers=Towers(vision=("vision_tower",), aligner=("vision_tower.merger",)),
+        min_transformers="5.23.0",
         capabilities=("chat", "reasoning"),
     ),
     ModelSpec(
@@ -388,6 +399,7 @@ SPECS = (
         architectures=("Kolibri1ForCausalLM",),
         hub_ids=same_ids("Aleph-Alpha/Kolibri-1"),
         lora_targets=LINEAR,
+        min_transformers="5.20.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -404,6 +416,7 @@ SPECS = (
             "up_proj",
             "down_proj",
         ),
+        min_transformers="5.7.0",
         capabilities=("chat", "tools", "reasoning"),
     ),
     ModelSpec(
@@ -421,6 +434,7 @@ SPECS = (
         architectures=("MellumForCausalLM",),
         hub_ids=same_ids("JetBrains/Mellum2-12B-A2.5B-Base"),
         lora_targets=ATTENTION,
+        min_transformers="5.10.1",
         capabilities=("base",),
         quant_groups=ATTENTION_GROUPS,
     ),
@@ -500,6 +514,7 @@ SPECS = (
         name="inkling_text",
         architectures=("InklingForCausalLM",),
         lora_targets=("q_proj", "k_proj", "v_proj", "r_proj", "o_proj"),
+        min_transformers="5.14.0",
         capabilities=("chat", "reasoning"),
     ),
     ModelSpec(
@@ -515,6 +530,7 @@ SPECS = (
             "sink_proj",
             "weight_proj",
         ),
+        min_transformers="5.23.0",
         capabilities=("chat", "reasoning"),
     ),
 )

@@ -169,6 +169,7 @@ SPECS = (
             vision=("acoustic_tokenizer_encoder", "semantic_tokenizer_encoder"),
             aligner=("multi_modal_projector",),
         ),
+        min_transformers="5.3.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

@@ -60,6 +60,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
+        min_transformers="5.13.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

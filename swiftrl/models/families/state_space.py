@@ -123,6 +123,7 @@ SPECS = (
             "fc2",
             "out_proj",
         ),
+        min_transformers="5.13.0",
         capabilities=("chat", "reasoning"),
     ),
 )

@@ -24,6 +24,7 @@ SPECS = (
             "down_proj",
         ),
         towers=Towers(vision=("vision_model",), aligner=("multi_modal_projector",)),
+        min_transformers="5.16.0",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
     ),

@@ -133,6 +133,7 @@ SPECS = (
         architectures=("HYV4ForCausalLM",),
         hub_ids=same_ids("tencent/Hy4-preview"),
         lora_targets=LATENT,
+        min_transformers="5.17.0",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=LATENT_GROUPS,
     ),
@@ -154,6 +155,7 @@ SPECS = (
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("vision_tower.patch_merger",)),
+        min_transformers="5.13.0",
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
@@ -164,6 +166,7 @@ SPECS = (
             HubId("Tencent-YouTu-Research/Youtu-LLM-2B-Base", "tencent/Youtu-LLM-2B-Base"),
         ),
         lora_targets=LATENT,
+        min_transformers="5.1.0",
         reasoning="think",
         capabilities=("base", "chat", "tools", "reasoning"),
         quant_groups=LATENT_GROUPS,

@@ -28,6 +28,7 @@ SPECS = (
         hub_ids=same_ids("XiaomiMiMo/MiMo-V2-Flash"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
+        min_transformers="5.13.0",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
