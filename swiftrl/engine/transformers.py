@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import random
 import threading
+from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from transformers import (
     GenerationConfig,
+    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -21,6 +23,7 @@ from transformers import (
 from swiftrl.core.errors import EngineError
 from swiftrl.engine.base import Chunk, Completion, FinishReason
 from swiftrl.engine.detokenize import Detokenizer
+from swiftrl.engine.padding import for_inference, padding_is_unseen
 from swiftrl.engine.sampling import SamplingParams, choose, generators
 from swiftrl.models.load import stop_token_ids as stop_token_ids_of
 from swiftrl.models.media_arguments import accepted, joined, token_types
@@ -79,14 +82,30 @@ class TransformersEngine:
             for source in generators(sampling.seed, index, n)
         ]
         replies: list[list[Completion]] = [[] for _ in prompts]
-        for start in range(0, len(jobs), self.max_batch_size):
-            batch = jobs[start : start + self.max_batch_size]
+        for batch in self._batches(jobs, [len(prompts[index]) for index, _ in jobs]):
             run = _Run(self, [prompts[index] for index, _ in batch], sampling)
             run.media = [media[index] for index, _ in batch] if media else []
             run.decode([source for _, source in batch])
             for row, (index, _) in enumerate(batch):
                 replies[index].append(run.completion(row))
         return replies
+
+    def _batches(self, jobs: list[Any], lengths: list[int]) -> Iterator[list[Any]]:
+        """Split jobs, in order of length, into batches; of one length where padding is seen."""
+        apart = len(set(lengths)) > 1 and not self._padding_is_unseen
+        start = 0
+        while start < len(jobs):
+            stop = min(start + self.max_batch_size, len(jobs))
+            if apart:
+                stop = min(stop, bisect_right(lengths, lengths[start]))
+            yield jobs[start:stop]
+            start = stop
+
+    @cached_property
+    def _padding_is_unseen(self) -> bool:
+        """Whether a padded prompt is continued as it is alone: some models ignore the mask."""
+        with self.lock:
+            return padding_is_unseen(self.model, self.tokenizer, self.compute_dtype)
 
     def stream(
         self,
@@ -174,8 +193,10 @@ class _Run:
         config = GenerationConfig(
             do_sample=False, max_new_tokens=max(self.rooms), pad_token_id=padding, use_cache=True
         )
-        with self.engine.lock, _for_inference(base, config, self.engine.compute_dtype):
-            base.generate(
+        with self.engine.lock, for_inference(base, config, self.engine.compute_dtype):
+            # Not the model's own, which may drop the processor that chooses tokens (Janus).
+            GenerationMixin.generate(
+                base,
                 input_ids=ids.to(base.device),
                 attention_mask=mask.to(base.device),
                 **self._media_arguments(base, ids, mask),
@@ -265,21 +286,3 @@ class _Stopper(StoppingCriteria):
     ) -> torch.Tensor:
         done = [reason is not None for reason in self._run.reasons]
         return torch.tensor(done, device=input_ids.device)
-
-
-@contextlib.contextmanager
-def _for_inference(
-    base: Any, config: GenerationConfig, compute_dtype: torch.dtype | None
-) -> Iterator[None]:
-    """Put a model into the state `generate` needs, and back into training's."""
-    training, published = base.training, base.generation_config
-    # generate fills what `config` leaves open from here: penalties, for instance.
-    base.generation_config = config
-    base.eval()
-    mixed = torch.autocast(base.device.type, compute_dtype, enabled=compute_dtype is not None)
-    try:
-        with torch.no_grad(), mixed:
-            yield
-    finally:
-        base.train(training)
-        base.generation_config = published

@@ -29,6 +29,11 @@ def token_types(config: Any, token_ids: Tensor) -> Tensor:
             if isinstance(token, int):
                 types = types.masked_fill(token_ids == token, number)
                 break
+    start, end = (getattr(config, f"video_{name}_token_id", None) for name in ("start", "end"))
+    if isinstance(start, int) and isinstance(end, int):
+        # GLM-V has one placeholder for both, and marks around films (GLM4vProcessor).
+        filmed = (token_ids == start).cumsum(-1) > (token_ids == end).cumsum(-1)
+        types = types.masked_fill(filmed & (types == 1), 2)
     return types
 
 
@@ -55,7 +60,29 @@ def joined(rows: Iterable[Mapping[str, Tensor]], dtype: torch.dtype) -> dict[str
         for name, tensor in row.items():
             wanted = tensor.to(dtype) if tensor.is_floating_point() else tensor
             parts.setdefault(name, []).append(wanted)
-    return {name: torch.cat(_padded(tensors)) for name, tensors in parts.items()}
+    return {
+        name: torch.cat(tensors, dim=-1) if _in_a_strip(name, tensors, parts) else _stacked(tensors)
+        for name, tensors in parts.items()
+    }
+
+
+def _in_a_strip(
+    name: str, tensors: Sequence[Tensor], parts: Mapping[str, Sequence[Tensor]]
+) -> bool:
+    """Return whether pixels [1, C, p, patches * p] lie patch by patch (MiniCPM-V)."""
+    if not name.startswith("pixel_values"):
+        return False
+    sizes = parts.get(name.replace("pixel_values", "target_sizes"), ())
+    return len(sizes) == len(tensors) and all(
+        tensor.ndim == 4
+        and tensor.shape[0] == 1
+        and int(size.prod(-1).sum()) * tensor.shape[2] == tensor.shape[3]
+        for tensor, size in zip(tensors, sizes, strict=True)
+    )
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat(_padded(tensors))
 
 
 def _padded(tensors: Sequence[Tensor]) -> list[Tensor]:

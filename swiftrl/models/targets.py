@@ -63,7 +63,7 @@ def lora_targets(
                 f"parts of the model. Free them with {' '.join(flags)}."
             )
         found.update(free)
-    return _shortest(found, supported)
+    return _shortest(found, [name for name, _ in model.named_modules() if name])
 
 
 def saved_modules(model: PreTrainedModel, names: list[str]) -> list[str] | None:
@@ -176,10 +176,13 @@ def _no_match(flag: str, wanted: str, model: PreTrainedModel, names: list[str]) 
     )
 
 
-def _shortest(chosen: set[str], supported: list[str]) -> list[str]:
-    """Return name endings if they select exactly `chosen`, else the full names, sorted."""
+def _shortest(chosen: set[str], every: list[str]) -> list[str]:
+    """Return name endings if they select exactly `chosen`, else the full names, sorted.
+
+    PEFT looks at modules of every kind, those that take no LoRA included.
+    """
     endings = {name.split(".")[-1] for name in chosen}
-    selected = {name for name in supported if name.split(".")[-1] in endings}
+    selected = {name for name in every if name.split(".")[-1] in endings}
     # A number, from a list of layers, would name whole layers as well.
     numbered = any(ending.isdigit() for ending in endings)
     return sorted(endings) if selected == chosen and not numbered else sorted(chosen)

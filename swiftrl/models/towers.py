@@ -11,7 +11,14 @@ from swiftrl.models.spec import ModelSpec, Towers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CONVENTIONAL_TOWERS", "Tower", "frozen_towers", "prepare_full", "tower_of"]
+__all__ = [
+    "CONVENTIONAL_TOWERS",
+    "Tower",
+    "frozen_towers",
+    "keep_frozen_statistics",
+    "prepare_full",
+    "tower_of",
+]
 
 Tower = Literal["language", "vision", "aligner"]
 
@@ -23,7 +30,7 @@ CONVENTIONAL_TOWERS = Towers(
     ),
     aligner=(
         "multi_modal_projector", "visual.merger", "visual.deepstack_merger_list", "mm_projector",
-        "connector", "aligner", "embed_vision", "embed_audio", "vision_projection",
+        "connector", "aligner", "image_newline", "embed_vision", "embed_audio", "vision_projection",
         "vision_language_adapter", "modality_projection",
     ),
 )  # fmt: skip
@@ -78,3 +85,18 @@ def prepare_full(model: torch.nn.Module, config: TunerConfig, spec: ModelSpec | 
             + " or ".join(frozen.values())
             + "."
         )
+
+
+def keep_frozen_statistics(model: torch.nn.Module) -> None:
+    """Make frozen batch normalisation use its running statistics, and leave them as they are.
+
+    In training mode it would take each batch's own and change the running ones: a frozen encoder
+    would then compute something else, and drift.
+    """
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) and not any(
+            parameter.requires_grad for parameter in module.parameters()
+        ):
+            module.eval()

@@ -123,7 +123,8 @@ def _fused_norm(module: Any) -> Callable[..., Tensor] | None:
     weight = getattr(module, "weight", None)
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     named = "RMSNorm" in type(module).__name__
-    if not named or not isinstance(weight, Tensor) or weight.dim() != 1 or eps is None:
+    # A buffer of that name need not be what the layer multiplies by.
+    if not named or not isinstance(weight, nn.Parameter) or weight.dim() != 1 or eps is None:
         return None
     for offset in (0.0, 1.0):
         candidate = partial(_norm_forward, module, eps=float(eps), offset=offset)

@@ -16,7 +16,7 @@ from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.scoring import Scorer, causal_lm
 from swiftrl.rlhf.tree_attention import register
 
-__all__ = ["LayoutChoice", "choose_layout", "layout_error", "probe_batch"]
+__all__ = ["LayoutChoice", "choose_layout", "layout_error", "probe_batch", "vocabulary_size"]
 
 _ATTENTION = {"full_attention", "sliding_attention"}
 _RECURRENT = ("mamba", "ssm", "linear_attn", "rwkv", "recurrent", "short_conv", "shortconv")
@@ -80,7 +80,9 @@ def _obstacle(model: nn.Module) -> str | None:
         leaf = module_name.rpartition(".")[2].lower()
         if any(word in leaf for word in _RECURRENT):
             return f"{name} has recurrent layers ({module_name})"
-    if not getattr(lm, "_supports_attention_backend", False):
+    # A multimodal model's language model may do what the whole does not claim.
+    takers = [lm, *(module for module in lm.modules() if getattr(module, "config", None) is text)]
+    if not any(getattr(module, "_supports_attention_backend", False) for module in takers):
         return f"{name} does not take its attention from transformers' AttentionInterface"
     if getattr(lm.config, "is_encoder_decoder", False):
         return f"{name} is an encoder-decoder"
@@ -120,6 +122,13 @@ def probe_batch(
     return pack(trees)
 
 
+def vocabulary_size(lm: Any) -> int:
+    """Return how many tokens a model both reads and writes."""
+    read = lm.get_input_embeddings().num_embeddings
+    head = lm.get_output_embeddings()
+    return min(read, getattr(head, "out_features", read))
+
+
 def layout_error(model: nn.Module, layout: str, batch: TreeBatch | None = None) -> float:
     """Return how far a layout's log-probabilities lie from those of the model's own forward.
 
@@ -127,9 +136,8 @@ def layout_error(model: nn.Module, layout: str, batch: TreeBatch | None = None) 
         root mean square of the difference, over the spread of the log-probabilities.
     """
     lm = causal_lm(model)
-    embeddings = lm.get_input_embeddings()
-    batch = batch or probe_batch(embeddings.num_embeddings)
-    batch = batch.to(embeddings.weight.device)
+    batch = batch or probe_batch(vocabulary_size(lm))
+    batch = batch.to(lm.get_input_embeddings().weight.device)
     with evaluating(model):
         expected = _own_logprobs(model, batch)
         found = _scored(model, layout, batch)

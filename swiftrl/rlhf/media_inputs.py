@@ -67,7 +67,9 @@ def _positions(backbone: Any, batch: TreeBatch, types: Tensor) -> Tensor:
             continue
         where = torch.cat([trunk, branch]).to(positions.device)
         found = _asked(backbone, batch.media[tree], batch.token_ids[where], types[where])
-        positions[:, where] = found
+        # Some models place a film's frames between whole numbers.
+        positions = positions.to(torch.promote_types(positions.dtype, found.dtype))
+        positions[:, where] = found.to(positions.dtype)
         if len(branch):
             begun[tree] = found[:, len(trunk), None]
     return positions[:, None]

@@ -15,7 +15,7 @@ from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.fused import fuse
-from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch
+from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch, vocabulary_size
 from swiftrl.rlhf.reference import (
     FrozenModel,
     Precomputed,
@@ -142,8 +142,9 @@ class Policy:
             temperature=temperature,
         )
         if self._fused:
-            embeddings = causal_lm(model).get_input_embeddings()
-            probe = probe_batch(embeddings.num_embeddings).to(embeddings.weight.device)
+            lm = causal_lm(model)
+            device = lm.get_input_embeddings().weight.device
+            probe = probe_batch(vocabulary_size(lm)).to(device)
             with evaluating(model):
                 scorer.shorten(probe)
         return scorer

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
-from swiftrl.rlhf.logprobs import LogitTerms, linear_logprobs, module_logprobs
+from swiftrl.rlhf.logit_terms import find_ending
+from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
 from swiftrl.rlhf.media_inputs import media_rows, media_tree
 from swiftrl.rlhf.tree_attention import NAME, SEGMENTS, AttentionKernel, Segments, sdpa_kernel
 
-__all__ = ["Scorer", "TokenLogprobs", "causal_lm", "logit_terms"]
+__all__ = ["Scorer", "TokenLogprobs", "causal_lm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,6 @@ def causal_lm(model: nn.Module) -> Any:
         )
     get_base_model = getattr(model, "get_base_model", None)
     return get_base_model() if get_base_model is not None else model
-
-
-def logit_terms(config: Any, temperature: float = 1.0) -> LogitTerms:
-    """Read from a model's config what it does to the output of its head."""
-    text = config.get_text_config(decoder=True)
-    scale = float(getattr(text, "logit_scale", None) or 1.0)
-    scale *= float(getattr(text, "lm_head_multiplier", None) or 1.0)
-    scale /= float(getattr(text, "logits_scaling", None) or 1.0)
-    cap = getattr(text, "final_logit_softcapping", None)
-    return LogitTerms(scale, float(cap) if cap else None, temperature)
 
 
 def _backbone(lm: Any) -> nn.Module:
@@ -108,7 +99,7 @@ class Scorer:
         self._lm = causal_lm(model)
         self._text_config = self._lm.config.get_text_config(decoder=True)
         self._backbone = _backbone(self._lm)
-        self._terms = logit_terms(self._lm.config, temperature)
+        self._ending = find_ending(self._lm, self._backbone, temperature)
         self._plain = self._text_config._attn_implementation
         if layout == "tree":
             self._text_config._attn_implementation = NAME
@@ -187,16 +178,19 @@ class Scorer:
         head = self._lm.get_output_embeddings()
         if head is None:
             raise ModelError(f"{type(self._lm).__name__} has no language-model head.")
+        ending = self._ending
+        if ending.before_head is not None:
+            hidden = ending.before_head(hidden)
         if type(head) is not nn.Linear:
-            return module_logprobs(hidden, head, ids, terms=self._terms, want_entropy=entropy)
+            return module_logprobs(hidden, head, ids, terms=ending.terms, want_entropy=entropy)
         return linear_logprobs(
             hidden,
-            head.weight,
+            head.weight if ending.vocabulary is None else head.weight[: ending.vocabulary],
             ids,
-            bias=head.bias,
-            soft_cap=self._terms.soft_cap,
-            logit_scale=self._terms.scale,
-            temperature=self._terms.temperature,
+            bias=head.bias if head.bias is None else head.bias[: ending.vocabulary],
+            soft_cap=ending.terms.soft_cap,
+            logit_scale=ending.terms.scale,
+            temperature=ending.terms.temperature,
             want_entropy=entropy,
             products=self.product_dtype,
         )

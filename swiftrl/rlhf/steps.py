@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftrl.data.batch import TreeBatch
+from swiftrl.models.towers import keep_frozen_statistics
 from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.order import MicroBatch
@@ -121,6 +122,8 @@ class Passes:
         """Put the model into its mode; walking through all modules takes time on small models."""
         if self.policy.model.training != training:
             self.policy.model.train(training)
+            if training:
+                keep_frozen_statistics(self.policy.model)
 
     def _coupled(self, batches: Sequence[MicroBatch], scale: float) -> Sums:
         """Two passes: log-probabilities of the whole step, then the gradient through each part.

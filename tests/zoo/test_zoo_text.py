@@ -64,7 +64,7 @@ def test_checks_notice_a_broken_model(monkeypatch):
     case = Case("Qwen3ForCausalLM")
     whole = case.model
 
-    def leaking(seed=0):
+    def leaking(seed=0, **_):
         model = whole(seed)
         norm = model.model.norm
         model.model.norm.register_forward_hook(lambda m, i, o: o + o.mean(1, keepdim=True))
@@ -76,7 +76,7 @@ def test_checks_notice_a_broken_model(monkeypatch):
         with pytest.raises(AssertionError):
             CHECKS[name](case)
 
-    def infinite(seed=0):
+    def infinite(seed=0, **_):
         model = whole(seed)
         with torch.no_grad():
             model.lm_head.weight[5, 5] = float("inf")

@@ -28,7 +28,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         },
     },
     "DbrxForCausalLM": {
-        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2},
+        "attn_config": {"rope_theta": 1e4, "kv_n_heads": 2, "clip_qkv": 8.0},
         "ffn_config": {"ffn_hidden_size": 48, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "DeepseekV2ForCausalLM": {"num_experts_per_tok": 2, "first_k_dense_replace": 1},
@@ -67,8 +67,23 @@ _SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+_WRONG_CACHE = "transformers' own generate with a cache differs from that without"
+_CAUSES = {
+    "BltForCausalLM": "transformers counts bytes' hashes by sizes that no configuration shrinks",
+    "CpmAntForCausalLM": "its prompt is seen in both directions, which transformers always masks so",
+    "DogeForCausalLM": f"{_WRONG_CACHE}, and its dynamic mask counts padding",
+    "DoryForCausalLM": _WRONG_CACHE,
+    "LongcatFlashForCausalLM": "transformers rotates more dimensions than this size has",
+    "MoshiForCausalLM": _WRONG_CACHE,
+    "YoutuForCausalLM": "transformers sets the embedding of the padding token to zero on loading",
+    "xLSTMForCausalLM": _WRONG_CACHE,
+}
+
 RECIPES: dict[str, Recipe] = {
-    **{name: Recipe(sizes=sizes) for name, sizes in _SIZES.items()},
+    **{
+        name: Recipe(sizes=_SIZES.get(name, {}), cause=_CAUSES.get(name, ""))
+        for name in {*_SIZES, *_CAUSES}
+    },
     **{
         name: Recipe(beyond=_NO_GENERATION)
         for name in (

@@ -12,7 +12,8 @@ import torch
 import transformers
 from torch import nn
 from zoo_config import VOCABULARY, tiny_config
-from zoo_recipes import Media, Recipe, recipe_of
+from zoo_media import found_media
+from zoo_recipes import Media, Recipe, recipe_of, sizes_of_class
 
 from swiftrl.data.batch import Tree, TreeBatch, pack
 from swiftrl.models.catalog import by_architecture
@@ -45,19 +46,26 @@ class Case:
         """The tiny configuration."""
         if self.recipe.config is not None:
             return self.recipe.config()
-        return tiny_config(self.model_class.config_class, self.recipe.sizes)
+        return tiny_config(self.model_class.config_class, self.recipe.sizes, sizes_of_class)
 
     @cached_property
     def model_class(self) -> Any:
         """The class in transformers."""
         return getattr(transformers, self.architecture)
 
-    def model(self, seed: int = 0) -> Any:
-        """Return a random model in float32, the same each time, whose weights have unit gain."""
+    def model(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
+        """Return a random model, the same each time, whose weights have unit gain.
+
+        What an architecture holds in float32 always, a router for example, stays so.
+        """
         torch.manual_seed(seed)
         # A model keeps its configuration, attention in use included.
         model = self.model_class._from_config(copy.deepcopy(self.config), dtype=torch.float32)
         _unit_gain(model)
+        if dtype != torch.float32:
+            values = model.state_dict()
+            model = self.model_class._from_config(copy.deepcopy(self.config), dtype=dtype)
+            model.load_state_dict(values)
         return model.eval()
 
     @cached_property
@@ -70,12 +78,17 @@ class Case:
     def media(self) -> dict[str, Media]:
         """An input of each modality besides text."""
         model = self.model()
-        return {kind: make(model) for kind, make in self.recipe.media.items()}
+        given = self.recipe.media
+        return {
+            kind: given[kind](model) if kind in given else found_media(model, kind)
+            for kind in self.modalities[1:]
+        }
 
     @property
     def modalities(self) -> list[str]:
-        """What the batches hold."""
-        return ["text", *self.recipe.media]
+        """What the batches hold, text first: what the registry names, but for what is left out."""
+        named = [kind for kind in self.spec.modalities if kind not in self.recipe.without]
+        return ["text", *(kind for kind in named if kind != "text")]
 
     def trees(self, seed: int = 0) -> list[Tree]:
         """Return pairs of unequal lengths, a group of three, and each medium with text behind."""
@@ -91,6 +104,12 @@ class Case:
         trees = [self._tree(draw, *shape) for shape in ((9, 5, 3), (4, 7, 6), (11, 4, 8))]
         trees += [self._tree(draw, 5, 4, 6, shown=shown) for shown in self.media.values()]
         return pack(trees)
+
+    def media_trees(self, seed: int = 5) -> dict[str, Tree]:
+        """Return a pair behind an input of each modality."""
+        draw = np.random.default_rng(seed)
+        shown = self.media.items()
+        return {kind: self._tree(draw, 5, 4, 6, shown=medium) for kind, medium in shown}
 
     def batch(self) -> TreeBatch:
         """Return `trees` packed."""
@@ -122,10 +141,13 @@ def _unit_gain(model: nn.Module) -> None:
     """Widen what starts so small that a wrong attention would go unseen."""
     generator = torch.Generator().manual_seed(0)
     for name, module in model.named_modules():
-        matrices = isinstance(module, (nn.Linear, nn.Embedding, transformers.Conv1D))
+        kinds = (nn.Linear, nn.Embedding, transformers.Conv1D, nn.Conv2d, nn.Conv3d)
+        matrices = isinstance(module, kinds)
         for own, parameter in module.named_parameters(recurse=False):
             stacked = "expert" in f"{name}.{own}" and parameter.ndim == 3
-            if parameter.ndim > 1 and (matrices or stacked):
-                wide = parameter.shape[-1] ** -0.5
+            unused = parameter.ndim > 1 and not parameter.any()
+            if parameter.ndim > 1 and (matrices or stacked or unused):
+                inputs = parameter[0].numel() if parameter.ndim > 3 else parameter.shape[-1]
+                wide = inputs**-0.5
                 with torch.no_grad():
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * wide)

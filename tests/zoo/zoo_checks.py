@@ -6,8 +6,9 @@ A check may rely on nothing that another one did; models are made anew.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from zoo_case import Case
+from zoo_media_checks import media, towers
+from zoo_require import close, require
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import Tree, TreeBatch, pack
@@ -22,7 +25,9 @@ from swiftrl.engine.sampling import SamplingParams
 from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.lora import add_lora, load_adapters
+from swiftrl.models.media_arguments import accepted, token_types
 from swiftrl.models.merge import merge
+from swiftrl.models.towers import tower_of
 from swiftrl.rlhf.algorithm import ALGORITHMS
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
@@ -35,23 +40,10 @@ from swiftrl.rlhf.scoring import Scorer
 from swiftrl.rlhf.stepping import Stepper
 from swiftrl.rlhf.steps import Passes
 
-__all__ = ["CHECKS", "adapted", "layout_of"]
+__all__ = ["CHECKS", "MEDIA_CHECKS", "adapted", "layout_of"]
 
 STEPS = 4
 RATE = 5e-3
-
-
-def require(condition: object, message: str) -> None:
-    """Raise AssertionError with a message that the table of results shows."""
-    if not condition:
-        raise AssertionError(message)
-
-
-def close(found: Tensor, wanted: Tensor, bound: float, what: str) -> None:
-    """Compare relative to the largest value wanted."""
-    require(found.shape == wanted.shape, f"{what}: {tuple(found.shape)}, not {tuple(wanted.shape)}")
-    error = float((found - wanted).abs().max() / wanted.abs().max().clamp_min(1e-6))
-    require(error <= bound, f"{what}: off by {error:.1e} of the largest value, allowed {bound:g}")
 
 
 def layout_of(case: Case) -> tuple[str, str]:
@@ -150,7 +142,10 @@ def lora(case: Case) -> None:
     require(trained, "nothing trains")
     require(all("lora_" in name for name in trained), "something besides adapters trains")
     everywhere = add_lora(case.model(), TunerConfig(lora_dropout=0.0), case.spec)
+    trained += [name for name, p in everywhere.named_parameters() if p.requires_grad]
     require(any(p.requires_grad for p in everywhere.parameters()), "all-linear trains nothing")
+    frozen = [name for name in trained if tower_of(name, case.spec) != "language"]
+    require(not frozen, f"a frozen tower trains: {frozen[:2]}")
 
 
 def dpo(case: Case) -> None:
@@ -212,7 +207,7 @@ def checkpointing(case: Case) -> None:
 def bfloat16(case: Case) -> None:
     """Frozen bfloat16 weights give nearly the float32 log-probabilities, and gradients."""
     exact = Policy(case.model(), pictures=case.media_batch()).logprobs(case.batch()).logps.detach()
-    model = case.model().to(torch.bfloat16)
+    model = case.model(dtype=torch.bfloat16)
     targets = [*case.spec.lora_targets] or ["all-linear"]
     config = TunerConfig(lora_rank=4, lora_dropout=0.0, target_modules=targets)
     policy = Policy(
@@ -235,16 +230,38 @@ def generation(case: Case) -> None:
     """Greedy replies, batched and cached, are those of the forward pass without a cache."""
     model = case.model()
     engine = TransformersEngine(model, _PlainTokenizer(), stop_token_ids=[])
+    sampling = SamplingParams(temperature=0.0, max_tokens=6)
     prompts = [case.text(length, seed=length)[0].tolist() for length in (7, 11)]
-    replies = engine.generate(prompts, SamplingParams(temperature=0.0, max_tokens=6))
-    for prompt, (reply,) in zip(prompts, replies, strict=True):
-        ids = torch.tensor([prompt + list(reply.token_ids)])
+    replies = engine.generate(prompts, sampling)
+    _are_greedy(case, model, prompts, replies, [{}, {}])
+    for kind, shown in case.media.items():
+        prompts = [[*shown.token_ids, *case.text(3, seed=seed)[0].tolist()] for seed in (3, 4)]
+        pictures = [shown.tensors] * 2
+        replies = engine.generate(prompts, sampling, media=pictures)
+        _are_greedy(case, model, prompts, replies, pictures, f" behind a {kind}")
+
+
+def _are_greedy(
+    case: Case,
+    model: Any,
+    prompts: Any,
+    replies: Any,
+    shown: Sequence[Mapping[str, Tensor]],
+    where: str = "",
+) -> None:
+    for prompt, (reply,), tensors in zip(prompts, replies, shown, strict=True):
+        # Read up to a placeholder that a random model happens to say: the next step would call
+        # for a picture of its own.
+        plain = len([*takewhile(lambda token: token < case.words[1], reply.token_ids[:-1])])
+        replied = torch.tensor([reply.token_ids[: plain + 1]])
+        ids = torch.cat([torch.tensor([prompt]), replied[:, :-1]], dim=1)
+        media = accepted(model, tensors, token_types(model.config, ids)) if tensors else {}
         with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-        best = logits.max(-1).values
-        taken = logits.gather(1, ids[0, len(prompt) :, None]).squeeze(1)
-        gap = float((best - taken).max())
-        require(gap <= 1e-3, f"a reply of {len(prompt)} tokens' prompt is {gap:.2g} from greedy")
+            logits = model(input_ids=ids, use_cache=False, **media).logits
+        logits = logits[0, len(prompt) - 1 :].float()
+        gap = float((logits.max(-1).values - logits.gather(1, replied.T).squeeze(1)).max())
+        what = f"a reply of {len(prompt)} tokens' prompt{where}"
+        require(gap <= 1e-3, f"{what} is {gap:.2g} from greedy")
 
 
 class _PlainTokenizer:
@@ -321,4 +338,8 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "generation": generation,
     "adapters": adapters,
     "quantisation": quantisation,
+    "media": media,
+    "towers": towers,
 }
+MEDIA_CHECKS = ("media", "towers")
+"""Of architectures that take more than text."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from tiny_models import make_tokenizer
 from zoo_case import Case
-from zoo_checks import close, require
+from zoo_require import close, require
 
 from swiftrl.backends.detect import detect
 from swiftrl.models.catalog import by_architecture
 from swiftrl.models.config import ModelConfig
 from swiftrl.models.load import load_model
+from swiftrl.models.media_arguments import accepted, token_types
 from swiftrl.models.resolve import resolve
 from swiftrl.models.save import save_model
 
@@ -22,9 +24,9 @@ __all__ = ["save_and_load"]
 
 def save_and_load(case: Case) -> None:
     """A saved folder is recognised as of a family of the architecture and loads to the same."""
-    model, ids = case.model(), case.text(12)
+    model = case.model()
     with tempfile.TemporaryDirectory() as parent, torch.no_grad():
-        wanted = model(input_ids=ids, use_cache=False).logits
+        wanted = _logits(case, model)
         folder = Path(parent) / case.spec.name
         save_model(folder, model, make_tokenizer())
         named = by_architecture(case.architecture)
@@ -34,4 +36,14 @@ def save_and_load(case: Case) -> None:
         require(resolved.spec == case.spec, f"recognised as {resolved.spec}")
         loaded = load_model(resolved, ModelConfig(torch_dtype="float32"), detect("cpu")).model
         require(type(loaded) is type(model), f"loaded as {type(loaded).__name__}")
-        close(loaded(input_ids=ids, use_cache=False).logits, wanted, 1e-5, "logits after loading")
+        close(_logits(case, loaded), wanted, 1e-5, "logits after loading")
+
+
+def _logits(case: Case, model: Any) -> torch.Tensor:
+    """Return logits of text, and of each medium, in a row."""
+    found = [model(input_ids=case.text(12), use_cache=False).logits]
+    for shown in case.media.values():
+        ids = torch.tensor([shown.token_ids])
+        given = accepted(model, shown.tensors, token_types(model.config, ids))
+        found.append(model(input_ids=ids, use_cache=False, **given).logits)
+    return torch.cat(found, dim=1)

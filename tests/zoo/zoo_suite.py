@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from zoo_case import Case
-from zoo_checks import CHECKS, layout_of
+from zoo_checks import CHECKS, MEDIA_CHECKS, layout_of
 from zoo_files import save_and_load
 from zoo_recipes import recipe_of
 
@@ -47,7 +47,7 @@ def run(architecture: str) -> dict[str, Any]:
     checks: dict[str, bool] = {}
     problems = []
     for name, check in ALL_CHECKS.items():
-        if name in recipe.left_out or (name == "tree" and layout == "rows"):
+        if name in recipe.left_out or not _applies(name, case, layout):
             continue
         try:
             check(case)
@@ -55,7 +55,10 @@ def run(architecture: str) -> dict[str, Any]:
         except FAILURES as error:
             checks[name] = False
             problems.append(f"{name}: {_first_line(error)}")
-    left_out = [f"without {name}: {why}" for name, why in recipe.left_out.items()]
+    if problems and recipe.cause:
+        problems.append(f"cause: {recipe.cause}")
+    left_out = [f"without {name}: {why}" for name, why in recipe.without.items()]
+    left_out += [f"without {name}: {why}" for name, why in recipe.left_out.items()]
     return {
         "level": "tiny" if checks and all(checks.values()) else "listed",
         "layout": layout,
@@ -63,6 +66,12 @@ def run(architecture: str) -> dict[str, Any]:
         "checks": checks,
         "modalities": case.modalities,
     }
+
+
+def _applies(name: str, case: Case, layout: str) -> bool:
+    if name == "tree":
+        return layout == "tree"
+    return name not in MEDIA_CHECKS or bool(case.media)
 
 
 def failed(reason: str) -> dict[str, Any]:

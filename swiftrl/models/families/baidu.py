@@ -14,7 +14,10 @@ SPECS = (
         hub_ids=same_ids("PaddlePaddle/Unlimited-OCR"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
-        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        towers=Towers(
+            vision=("vision_tower",),
+            aligner=("multi_modal_projector", "image_newline", "view_separator"),
+        ),
         min_transformers="5.20.0",
         quant_groups=DENSE_GROUPS,
     ),

@@ -26,7 +26,12 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(
             vision=("vision_model", "high_res_vision_model"),
-            aligner=("aligner", "high_res_vision_neck", "high_res_vision_proj"),
+            aligner=(
+                "aligner",
+                "high_res_vision_neck",
+                "high_res_vision_proj",
+                "high_res_vision_alpha",
+            ),
         ),
         quant_groups=DENSE_GROUPS,
     ),
@@ -48,7 +53,9 @@ SPECS = (
         hub_ids=same_ids("deepseek-community/DeepSeek-OCR-2"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
-        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        towers=Towers(
+            vision=("vision_tower",), aligner=("multi_modal_projector", "view_separator")
+        ),
         min_transformers="5.10.1",
         quant_groups=DENSE_GROUPS,
     ),

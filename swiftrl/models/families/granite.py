@@ -14,7 +14,7 @@ SPECS = (
         hub_ids=same_ids("ibm-granite/granite-vision-3.3-2b"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
-        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector", "image_newline")),
         min_transformers="4.39.0",
         markers=Markers(names=("granite-vision",)),
         quant_groups=DENSE_GROUPS,
@@ -146,7 +146,8 @@ SPECS = (
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(
-            vision=("vision_tower",), aligner=("layerwise_projectors", "spatial_projectors")
+            vision=("vision_tower",),
+            aligner=("layerwise_projectors", "spatial_projectors", "image_newline"),
         ),
         min_transformers="5.8.0",
         quant_groups=DENSE_GROUPS,

@@ -1,0 +1,179 @@
+"""Multimodal architectures that the generic sizes and media do not fit: data only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from zoo_recipes import Media, Recipe
+from zoo_shapes import draw
+
+__all__ = ["RECIPES"]
+
+_ENCODER_DECODER = "an encoder and a decoder with streams of their own: only one stream trains"
+_NO_TIMM = "its vision tower comes from timm, which needs torchvision: absent here"
+_ALWAYS_PICTURES = "runs with a picture only, and its backbone is no part of its own"
+_SPEAKS = "its forward pass is a stub; its thinker, which the suite covers, is what trains"
+
+_ROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4}
+_SECTIONS: dict[str, Any] = {"rope_parameters": {**_ROPE, "mrope_section": [2, 1, 1]}}
+_MARKS: dict[str, Any] = {
+    "vision_start_token_id": 316, "vision_end_token_id": 315, "audio_start_token_id": 314,
+    "audio_end_token_id": 313,
+}  # fmt: skip
+_CODEC: dict[str, Any] = {
+    "num_filters": 4, "downsampling_ratios": [2, 2], "depths": [1, 1, 1],
+}  # fmt: skip
+_MUSE: dict[str, Any] = {"out_hidden_size": 128}
+# Four frames side by side make one input of the projector.
+_STACKED: dict[str, Any] = {"audio_config": {"intermediate_size": 128}}
+
+
+def _molmo2_picture(model: Any) -> Media:
+    """Two tiles of 16 patches, of which groups of four become a token."""
+    groups = torch.arange(32).reshape(8, 4)
+    tensors = {
+        "pixel_values": draw(2, 16, 48),
+        "image_token_pooling": groups,
+        "image_grids": torch.tensor([[2, 2, 2, 2]]),
+        "image_num_crops": torch.tensor([2]),
+    }
+    return Media((20, 21, *[model.config.image_patch_id] * 8, 20), tensors)
+
+
+def _mllama_picture(model: Any) -> Media:
+    """A tile that all tokens see in cross-attention."""
+    tensors = {
+        "pixel_values": draw(1, 1, 4, 3, 16, 16),
+        "aspect_ratio_ids": torch.tensor([[1]]),
+        "aspect_ratio_mask": torch.tensor([[[1, 0, 0, 0]]]),
+    }
+    return Media((20, 21, model.config.image_token_id, 20), tensors)
+
+
+_SIZES: dict[str, dict[str, Any]] = {
+    "AriaForConditionalGeneration": {"projector_patch_to_query_dict": {16: 4}},
+    "DeepseekOcr2ForConditionalGeneration": {
+        "vision_config": {
+            "sam_config": {"downsample_channels": [32, 32], "mlp_dim": 64, "image_size": 64},
+        },
+        "text_config": {"num_experts_per_tok": 2, "num_key_value_heads": 4},
+    },
+    "Ernie4_5_VLMoeForConditionalGeneration": {
+        "text_config": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
+    },
+    "FunAsrNanoForConditionalGeneration": {"adaptor_config": {"intermediate_size": 8}},
+    "Glm5NextForConditionalGeneration": {"text_config": {"index_kpool": 2}},
+    "GlmAsrForConditionalGeneration": _STACKED,
+    "Granite4VisionForConditionalGeneration": {
+        "downsample_rate": "2/4",
+        # Heads of its projectors are 64 wide, whatever the configuration says.
+        "vision_config": {"hidden_size": 64},
+        "deepstack_layer_map": [[-1, 0]],
+        "spatial_target_layers": [1],
+    },
+    "GraniteSpeechForConditionalGeneration": {
+        "window_size": 10, "has_lora_adapter": False, "encoder_config": {"context_size": 8},
+    },
+    "GraniteSpeechPlusForConditionalGeneration": {
+        "window_size": 10, "has_lora_adapter": False, "encoder_config": {"context_size": 8},
+    },
+    "HunYuanVLForConditionalGeneration": {
+        "text_config": {
+            "head_dim": 8,
+            "rope_parameters": {
+                "rope_type": "dynamic", "rope_theta": 1e4, "alpha": 10.0, "factor": 1.0,
+                "mrope_section": [2, 1, 1],
+            },
+        },
+    },
+    "Llama4ForConditionalGeneration": {
+        "vision_config": {
+            "intermediate_size": 128, "vision_output_dim": 32, "projector_input_dim": 32,
+            "projector_output_dim": 32,
+        },
+    },
+    "MuseGlimmerForConditionalGeneration": _MUSE,
+    "MuseSparkForConditionalGeneration": {
+        **_MUSE,
+        "audio_config": {"hidden_sizes": [32] * 4, "patch_sizes": [4, 2, 2, 2], "depths": [1] * 4,
+                         "num_hidden_layers": 4},
+    },
+    "Nemotron3_5TranscribeForConditionalGeneration": {
+        "audio_config": {"diarization_config": {"head_config": {"audio_hidden_size": 32}}},
+    },
+    "NemotronH_Omni_Reasoning_V3": {"vision_config": {"video_temporal_patch_size": 2}},
+    "PaddleOCRVLForConditionalGeneration": {"text_config": _SECTIONS},
+    "Qwen2_5OmniThinkerForConditionalGeneration": _MARKS,
+    "Qwen3OmniMoeThinkerForConditionalGeneration": _MARKS,
+    "Step3p7ForConditionalGeneration": {"text_config": {"sliding_window": 6}},
+    "UnlimitedOcrForConditionalGeneration": {
+        "vision_config": {"sam_config": {"downsample_channels": [32, 32], "image_size": 64},
+                          "encoder_config": {"image_size": 64}},
+    },
+    "VibeVoiceAsrForConditionalGeneration": {
+        "acoustic_tokenizer_encoder_config": _CODEC, "semantic_tokenizer_encoder_config": _CODEC,
+    },
+    "VipLlavaForConditionalGeneration": {"vision_feature_layer": [-2, -1]},
+    "VoxtralForConditionalGeneration": _STACKED,
+}  # fmt: skip
+
+_BEYOND = {
+    "Blip2ForConditionalGeneration": _ALWAYS_PICTURES,
+    "BlipForConditionalGeneration": _ALWAYS_PICTURES,
+    "CanaryForConditionalGeneration": _ENCODER_DECODER,
+    "CohereAsrForConditionalGeneration": _ENCODER_DECODER,
+    "DiffusionGemmaForBlockDiffusion": "writes blocks by diffusion, not token by token",
+    "FastVlmForConditionalGeneration": _NO_TIMM,
+    "Florence2ForConditionalGeneration": _ENCODER_DECODER,
+    "Gemma3nForConditionalGeneration": _NO_TIMM,
+    "InstructBlipForConditionalGeneration": _ALWAYS_PICTURES,
+    "MoonshineForConditionalGeneration": _ENCODER_DECODER,
+    "MoonshineStreamingForConditionalGeneration": _ENCODER_DECODER,
+    "PPFormulaNetForConditionalGeneration": _ENCODER_DECODER,
+    "PerceptionLMForConditionalGeneration": _NO_TIMM,
+    "Pix2StructForConditionalGeneration": _ENCODER_DECODER,
+    "Qwen2_5OmniForConditionalGeneration": _SPEAKS,
+    "Qwen3OmniMoeForConditionalGeneration": _SPEAKS,
+    "Speech2TextForConditionalGeneration": _ENCODER_DECODER,
+    "T5Gemma2ForConditionalGeneration": _ENCODER_DECODER,
+    "UdopForConditionalGeneration": _ENCODER_DECODER,
+    "VoxtralRealtimeForConditionalGeneration": "sound runs beside the text, token by token",
+    "WhisperForConditionalGeneration": _ENCODER_DECODER,
+}
+
+_ONE_PLACEHOLDER = "one placeholder for both: transformers takes no picture and film in one batch"
+_WITHOUT_FILMS = {
+    name: _SIZES.get(name, {})
+    for name in (
+        "Glm46VForConditionalGeneration",
+        "Glm4vForConditionalGeneration",
+        "Glm4vMoeForConditionalGeneration",
+        "Glm5NextForConditionalGeneration",
+    )
+}
+
+RECIPES: dict[str, Recipe] = {
+    **{name: Recipe(sizes=sizes) for name, sizes in _SIZES.items()},
+    **{
+        name: Recipe(sizes=sizes, without={"video": _ONE_PLACEHOLDER})
+        for name, sizes in _WITHOUT_FILMS.items()
+    },
+    **{name: Recipe(beyond=reason) for name, reason in _BEYOND.items()},
+    "MllamaForConditionalGeneration": Recipe(
+        sizes={"vision_config": {"attention_heads": 4, "vision_output_dim": 64}},
+        media={"image": _mllama_picture},
+    ),
+    "Molmo2ForConditionalGeneration": Recipe(
+        sizes={
+            "adapter_config": {"vision_feature_layer": [1, 0]},
+            "vision_config": {"num_position_embeddings": 16},
+            "image_patch_id": 319,
+        },
+        media={"image": _molmo2_picture},
+        without={"video": "frames go the way of pictures' tiles"},
+    ),
+    "Emu3ForCausalLM": Recipe(
+        without={"image": "pictures come as words of its vocabulary, from a tokenizer of their own"}
+    ),
+}
