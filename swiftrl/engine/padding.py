@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, GenerationMixin
 
-__all__ = ["for_inference", "padding_is_unseen"]
+__all__ = ["for_inference", "generate", "padding_is_unseen"]
+
+generate: Any = GenerationMixin.generate
+"""What every model inherits; its own may drop the processor that chooses tokens (Janus)."""
 
 _LENGTH = 12
 _PADDING = 5
@@ -54,10 +57,8 @@ def padding_is_unseen(model: Any, tokenizer: Any, compute_dtype: torch.dtype | N
 def _logits(
     base: Any, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig
 ) -> torch.Tensor:
-    """Return the first row's logits of every step [steps, V], up to where a token is unlike."""
-    made: Any = GenerationMixin.generate(
-        base, input_ids=ids, attention_mask=mask, generation_config=config
-    )
+    """Return the first row's logits of every step [steps, V]."""
+    made = generate(base, input_ids=ids, attention_mask=mask, generation_config=config)
     return torch.stack([step[0] for step in made.logits]).float()
 
 

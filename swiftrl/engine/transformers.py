@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from transformers import (
     GenerationConfig,
-    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     StoppingCriteria,
@@ -23,7 +22,7 @@ from transformers import (
 from swiftrl.core.errors import EngineError
 from swiftrl.engine.base import Chunk, Completion, FinishReason
 from swiftrl.engine.detokenize import Detokenizer
-from swiftrl.engine.padding import for_inference, padding_is_unseen
+from swiftrl.engine.padding import for_inference, generate, padding_is_unseen
 from swiftrl.engine.sampling import SamplingParams, choose, generators
 from swiftrl.models.load import stop_token_ids as stop_token_ids_of
 from swiftrl.models.media_arguments import accepted, joined, token_types
@@ -194,8 +193,7 @@ class _Run:
             do_sample=False, max_new_tokens=max(self.rooms), pad_token_id=padding, use_cache=True
         )
         with self.engine.lock, for_inference(base, config, self.engine.compute_dtype):
-            # Not the model's own, which may drop the processor that chooses tokens (Janus).
-            GenerationMixin.generate(
+            generate(
                 base,
                 input_ids=ids.to(base.device),
                 attention_mask=mask.to(base.device),

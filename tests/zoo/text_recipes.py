@@ -51,7 +51,7 @@ _SIZES: dict[str, dict[str, Any]] = {
         "layer_types": ["conv", "full_attention"],
         "num_dense_layers": 1,
     },
-    "LongcatFlashForCausalLM": {"qk_head_dim": 12},
+    "LongcatFlashForCausalLM": {"qk_head_dim": 12, "head_dim": 4},
     "Mamba2ForCausalLM": {"num_heads": 8},
     "MinistralForCausalLM": {**_ROPE, "num_key_value_heads": 2, "head_dim": 8},
     "NemotronForCausalLM": {"num_key_value_heads": 2},
@@ -69,11 +69,9 @@ _SIZES: dict[str, dict[str, Any]] = {
 
 _WRONG_CACHE = "transformers' own generate with a cache differs from that without"
 _CAUSES = {
-    "BltForCausalLM": "transformers counts bytes' hashes by sizes that no configuration shrinks",
-    "CpmAntForCausalLM": "its prompt is seen in both directions, which transformers always masks so",
+    "CpmAntForCausalLM": "its prompt is seen in both directions",
     "DogeForCausalLM": f"{_WRONG_CACHE}, and its dynamic mask counts padding",
     "DoryForCausalLM": _WRONG_CACHE,
-    "LongcatFlashForCausalLM": "transformers rotates more dimensions than this size has",
     "MoshiForCausalLM": _WRONG_CACHE,
     "YoutuForCausalLM": "transformers sets the embedding of the padding token to zero on loading",
     "xLSTMForCausalLM": _WRONG_CACHE,

@@ -1,0 +1,35 @@
+"""Prompts of unequal length, and models that see the padding."""
+
+from __future__ import annotations
+
+from tiny_models import make_model, make_tokenizer
+from torch import nn
+
+from swiftrl.engine.padding import padding_is_unseen
+from swiftrl.engine.sampling import SamplingParams
+from swiftrl.engine.transformers import TransformersEngine
+
+
+def leaking(model: nn.Module) -> nn.Module:
+    """Let every layer see the mean of all tokens before, padding included."""
+    for layer in model.model.layers:
+        layer.mlp.register_forward_pre_hook(
+            lambda _, inputs: (inputs[0] + inputs[0].mean(1, keepdim=True),)
+        )
+    return model
+
+
+def test_padding_is_unseen_where_the_mask_is_obeyed():
+    assert padding_is_unseen(make_model(), make_tokenizer(), None)
+    assert not padding_is_unseen(leaking(make_model()), make_tokenizer(), None)
+
+
+def test_a_model_that_sees_padding_never_gets_any():
+    model = leaking(make_model())
+    engine = TransformersEngine(model, make_tokenizer(), stop_token_ids=[])
+    sampling = SamplingParams(temperature=0.0, max_tokens=4)
+    prompts = [[5, 6, 7], [8, 9, 10, 11, 12], [13, 14, 15]]
+    together = engine.generate(prompts, sampling)
+    for prompt, (reply,) in zip(prompts, together, strict=True):
+        ((alone,),) = engine.generate([prompt], sampling)
+        assert reply.token_ids == alone.token_ids
