@@ -105,6 +105,11 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stream",
       "stop_words", "result_path", "max_batch_size"), "belongs to swiftrl infer."),
     (("max_shard_size", "exist_ok"), "belongs to swiftrl merge-lora."),
+    (("host", "port", "api_key", "served_model", "owned_by", "max_logprobs", "ssl_"),
+     "belongs to deployment, which this version does not have."),
+    (("eval_backend", "eval_dataset", "eval_generation", "eval_limit", "eval_num_proc",
+      "eval_output", "eval_url", "extra_eval", "eval_use"),
+     "belongs to evaluation suites, which this version does not have."),
     (("to_mcore", "mcore_", "test_convert", "save_missing", "template_mode", "commit_message"),
      LATER),
     (("vit_gradient",), LATER),
@@ -120,9 +125,8 @@ OTHERS = """acc_strategy auto_find_batch_size average_tokens_across_devices call
     create_checkpoint_symlink custom_register_path decision_drop_instructions
     decision_shuffle_fields decision_state_as_text decision_subsample_options do_eval do_predict
     enable_channel_loss enable_jit_checkpoint enable_npu_model_patch eval_accumulation_steps
-    eval_dataset eval_dataset_args eval_delay eval_do_concat_batches eval_generation_config
-    eval_limit eval_metric eval_use_evalscope eval_use_gather_object experts_impl
-    extra_eval_args init_strategy liger_kernel_config load_data_args local_repo_path
+    eval_delay eval_do_concat_batches eval_metric experts_impl
+    init_strategy liger_kernel_config load_data_args local_repo_path
     logprobs max_model_len metric model_author model_name mrl_dims new_special_tokens num_beams
     num_labels optim_args packing_length packing_num_proc packing_strategy predict_with_generate
     prediction_loss_only problem_type ref_model_revision restore_callback_states_from_checkpoint

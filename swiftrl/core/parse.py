@@ -67,8 +67,10 @@ def parse(
     known = {alias: o.name for o in options.values() for alias in (o.name, *o.aliases)}
     given: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    keys = [str(key) for key in file_values]
+    _refuse_unknown(keys, known, refuse, f"{file_name}: ")
     for key, value in file_values.items():
-        name = _known_name(str(key), known, refuse, f"{file_name}: ")
+        name = known[str(key)]
         given[name] = coerce(value, options[name].type, f"{file_name}: {key}")
         sources[name] = file_name
     if "-h" in arguments or "--help" in arguments:
@@ -80,10 +82,12 @@ def parse(
         if name in options:
             given[name] = coerce(raw, options[name].type, f"--{name}")
             sources[name] = "cli"
-    for word in rest:
-        if word.startswith("--"):
-            _known_name(word[2:].partition("=")[0], known, refuse, "")
-        raise ConfigError(f"unexpected argument {word!r}; flags start with -- and lists are words.")
+    flags = [word[2:].partition("=")[0] for word in rest if word.startswith("--")]
+    _refuse_unknown(flags, known, refuse, "")
+    if rest:
+        raise ConfigError(
+            f"unexpected argument {rest[0]!r}; flags start with -- and lists are words."
+        )
     for name, value in given.items():
         _check_choice(options[name], value, sources[name])
     instances = {
@@ -160,15 +164,25 @@ def _metavar(option: Option) -> str:
     return type_name(option.type).removeprefix("list of ").upper()
 
 
-def _known_name(
-    name: str, known: Mapping[str, str], refuse: Callable[[str], str | None], where: str
-) -> str:
-    if name in known:
-        return known[name]
-    reason = refuse(name)
-    if reason:
-        raise ConfigError(f"{where}--{name}: {reason}")
-    raise ConfigError(f"{where}unknown setting --{name}.{did_you_mean(name, list(known))}")
+def _refuse_unknown(
+    names: Sequence[str],
+    known: Mapping[str, str],
+    refuse: Callable[[str], str | None],
+    where: str,
+) -> None:
+    """Name every setting that there is not, all at once."""
+    problems = []
+    for name in dict.fromkeys(names):
+        if name in known:
+            continue
+        reason = refuse(name)
+        problems.append(
+            f"{where}--{name}: {reason}"
+            if reason
+            else f"{where}unknown setting --{name}.{did_you_mean(name, list(known))}"
+        )
+    if problems:
+        raise ConfigError("\n  ".join(problems))
 
 
 def _check_choice(option: Option, value: Any, source: str) -> None:

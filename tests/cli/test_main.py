@@ -89,6 +89,17 @@ def test_users_mistakes_end_with_2_and_one_line(words, message, capsys):
     assert err.count("\n") == 1
 
 
+def test_every_wrong_flag_is_named_at_once(capsys):
+    words = ["--model", "x", "--packing", "true", "--lora_rnk", "8", "--port=1", "--beta", "1"]
+    code, _, err = run(capsys, "rlhf", *words)
+    assert code == 2
+    assert [line.split(":")[0].strip() for line in err.splitlines()] == [
+        "swiftrl",
+        "unknown setting --lora_rnk. Did you mean 'lora_rank'?",
+        "--port",
+    ]
+
+
 def test_a_tracker_that_is_not_installed_is_missed_before_anything_is_loaded(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "swanlab", None)
     words = ["--model", "x", "--dataset", "y", "--report_to", "swanlab"]
