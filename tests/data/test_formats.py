@@ -94,6 +94,10 @@ PREFERENCES = {
         "preference",
         {"question": "2+2?", "chosen": "4", "rejected": "5"},
     ),
+    "OpenRLHF's input, chosen, rejected": (
+        "preference",
+        {"input": "2+2?", "chosen": "4", "rejected": "5"},
+    ),
     "lists as JSON text (CSV)": (
         "preference",
         {

@@ -20,7 +20,7 @@ from swiftrl.data.replies import (
 from swiftrl.data.rows import BadRow
 from swiftrl.data.turns import canonical_role
 
-_PROMPTS = ("prompt", "question", "query")
+_PROMPTS = ("prompt", "question", "query", "input")
 _REPLIES = frozenset(("chosen", "rejected"))
 _TURN_OF_HH = re.compile(r"\n\n(Human|Assistant): ?")
 
