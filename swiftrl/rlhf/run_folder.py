@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from swiftrl.core import log
 from swiftrl.core.errors import ConfigError, ModelError, SwiftRLError
 from swiftrl.core.files import disk_errors
 from swiftrl.rlhf.config import TrainConfig
@@ -72,6 +73,7 @@ HARMLESS = frozenset(
 """Settings that may change when a run is resumed; any other would make it another run."""
 
 LOCK = ".lock"
+SETTINGS = "args.json"
 _held: dict[Path, IO[bytes]] = {}
 """Lock files of runs that this process writes."""
 
@@ -130,7 +132,7 @@ def discard_if_unused(folder: RunFolder) -> None:
     """Remove a new run's folder that holds nothing but its settings: the run never began."""
     if folder.resume_from is not None:
         return
-    if {item.name for item in folder.path.iterdir()} <= {LOCK, "args.json"}:
+    if {item.name for item in folder.path.iterdir()} <= {LOCK, SETTINGS}:
         release_run_folder(folder.path)
         for item in folder.path.iterdir():
             item.unlink()
@@ -170,7 +172,14 @@ def _lock(folder: Path) -> None:
 
 def _prepare(config: TrainConfig, settings: Mapping[str, Any] | None) -> RunFolder:
     if config.resume_from_checkpoint is not None:
-        checkpoint = _find_checkpoint(Path(config.resume_from_checkpoint))
+        path = Path(config.resume_from_checkpoint)
+        if _ended_before_saving(path):
+            log.warn(f"{path}: the run ended before its first checkpoint; it begins anew.")
+            if settings is not None and (path / SETTINGS).is_file():
+                _refuse_changes(path, settings)
+            _check_writable(path)
+            return RunFolder(path)
+        checkpoint = _find_checkpoint(path)
         if settings is not None:
             _refuse_changes(checkpoint, settings)
         _check_writable(checkpoint.parent)
@@ -184,6 +193,13 @@ def _prepare(config: TrainConfig, settings: Mapping[str, Any] | None) -> RunFold
         )
     _check_writable(output)
     return RunFolder(_new_version(output) if config.add_version else output)
+
+
+def _ended_before_saving(folder: Path) -> bool:
+    """Say whether a run began in this folder and was stopped before it saved anything."""
+    from swiftrl.rlhf.checkpoint import list_checkpoints
+
+    return (folder / LOCK).is_file() and not list_checkpoints(folder)
 
 
 def _find_checkpoint(path: Path) -> Path:

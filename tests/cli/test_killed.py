@@ -19,7 +19,6 @@ WORDS = [
     "--gradient_accumulation_steps", "2", "--learning_rate", "1e-3", "--save_steps", "2",
     "--save_total_limit", "3", "--eval_steps", "10", "--add_version", "false",
 ]  # fmt: skip
-WEIGHTS = f"checkpoint-{STEPS}/adapter_model.safetensors"
 
 
 def start(output: Path, *more: str) -> subprocess.Popen:
@@ -42,27 +41,38 @@ def newest(output: Path) -> int:
     return max((int(p.name.split("-")[1]) for p in output.glob("checkpoint-*")), default=0)
 
 
+def wait_for_kill(process: subprocess.Popen, output: Path, moments: random.Random) -> None:
+    """Wait until a random moment: any at all, or one soon after a step or in the midst of saving.
+
+    A run that is only ever killed while it starts would never end, so the two kinds alternate.
+    """
+    if moments.random() < 0.3:
+        time.sleep(moments.uniform(0, 10))
+        return
+    seen = newest(output)
+    while process.poll() is None and newest(output) == seen:
+        time.sleep(0.01)
+    time.sleep(moments.uniform(0, 0.3))
+
+
 @pytest.mark.slow
-def test_ten_kills(tmp_path):
+@pytest.mark.parametrize(
+    ("tuner", "weights"), [("lora", "adapter_model.safetensors"), ("full", "model.safetensors")]
+)
+def test_ten_kills(tmp_path, tuner, weights):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole).wait() == 0
+    assert start(whole, "--tuner_type", tuner).wait() == 0
     moments = random.Random(0)
-    process = start(killed)
-    kills = 0
-    while kills < KILLS:
-        seen = newest(killed)
-        # Some moments after the first sign of progress, so that kills fall on steps and on saves.
-        while process.poll() is None and newest(killed) == seen:
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.3))
-        if process.poll() is not None:
-            break
+    process = start(killed, "--tuner_type", tuner)
+    for _ in range(KILLS):
+        wait_for_kill(process, killed, moments)
+        assert process.poll() is None, "it ended by itself before all kills"
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kills += 1
-        process = start(killed, "--resume_from_checkpoint", str(killed))
+        resume = ["--resume_from_checkpoint", str(killed)] if (killed / ".lock").exists() else []
+        process = start(killed, "--tuner_type", tuner, *resume)
     assert process.wait() == 0, (tmp_path / "log.txt").read_text()[-2000:]
-    assert kills == KILLS
-    assert (killed / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
-    steps = (killed / "metrics.jsonl").read_text().splitlines()
-    assert len(steps) == len((whole / "metrics.jsonl").read_text().splitlines())
+    last = f"checkpoint-{STEPS}/{weights}"
+    assert (killed / last).read_bytes() == (whole / last).read_bytes()
+    lines = (killed / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == len((whole / "metrics.jsonl").read_text().splitlines())

@@ -76,6 +76,17 @@ def test_nothing_to_resume_from(tmp_path):
         prepare_run_folder(empty)
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(tmp_path):
+    folder = prepare_run_folder(TrainConfig(output_dir=str(tmp_path), add_version=False)).path
+    release_run_folder(folder)
+    (folder / "args.json").write_text('{"lora_rank": 8}')
+    again = TrainConfig(resume_from_checkpoint=str(folder))
+    with pytest.raises(ConfigError, match="--lora_rank: 8 -> 16"):
+        prepare_run_folder(again, settings={"lora_rank": 16})
+    found = prepare_run_folder(again, settings={"lora_rank": 8})
+    assert (found.path, found.resume_from) == (folder, None)
+
+
 def test_settings_that_make_another_run():
     old = {"model": "a", "lora_rank": 8, "dataset": ["x"], "seed": 1, "logging_steps": 5, "gone": 1}
     new = {
