@@ -127,10 +127,10 @@ def _media_options(config: TemplateConfig) -> MediaOptions:
 
 
 def _options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
-    """Return the template's switches: the user's, and the model family's stop tokens."""
+    """Return the template's switches: the user's, and what the model's family is known by."""
     from swiftrl.templates.source import TemplateOptions
 
-    system = config.system
+    system, spec = config.system, resolved.spec
     if system is not None and len(system) < 256 and Path(system).is_file():
         system = Path(system).read_text(encoding="utf-8").strip()
     return TemplateOptions(
@@ -138,5 +138,8 @@ def _options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
         enable_thinking=config.enable_thinking,
         response_prefix=config.response_prefix or "",
         variables=config.chat_template_kwargs,
-        stop_tokens=tuple(resolved.spec.stop_tokens) if resolved.spec else (),
+        stop_tokens=tuple(spec.stop_tokens) if spec else (),
+        agent_template=config.agent_template,
+        tool_syntax=spec.tool_syntax if spec else None,
+        reasoning=spec.reasoning if spec else None,
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
 
-from swiftrl.core import log
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message, Part
 from swiftrl.templates.compose import Segment, compose
 from swiftrl.templates.convert import prepare, to_messages
+from swiftrl.templates.dialect import speak
 from swiftrl.templates.encoding import Encoded
 from swiftrl.templates.fingerprint import template_fingerprint
 from swiftrl.templates.guard import control_guard
@@ -23,10 +24,12 @@ from swiftrl.templates.probe import Probe, control_units, probe_template
 from swiftrl.templates.render import ChatRenderer
 from swiftrl.templates.run import Rules, Run
 from swiftrl.templates.source import TemplateOptions, build_renderer
+from swiftrl.templates.stream import StreamParser
 
 __all__ = ["Template", "TrainMode"]
 
 TrainMode = Literal["default", "last_round", "all"]
+_TAIL = 64  # tokens of a prompt's end that hold all that it opens for the reply
 _NOTHING = "no assistant turn to train on in this conversation."
 
 
@@ -40,6 +43,7 @@ class Template:
 
     Attributes:
         probe: what the template wants and does.
+        dialect: how the model writes tool calls and thoughts.
         media: expands media; None for models of text.
         stop_token_ids: tokens at which a reply ends, EOS first.
         fingerprint: changes whenever the same conversation might be encoded differently.
@@ -57,6 +61,7 @@ class Template:
         eos = tokenizer.eos_token
         self._stop_texts = tuple(filter(None, (eos, *options.stop_tokens)))
         self.probe: Probe = probe_template(renderer, self._stop_texts)
+        self.dialect, self.probe = speak(renderer, self.probe, options, self._stop_texts)
         self.media = media_encoder(renderer, processor, media)
         if self.media is not None:
             forms = dataclasses.replace(self.probe.forms, media=self.media.kinds)
@@ -67,7 +72,6 @@ class Template:
             renderer, self.probe, control_guard(tokenizer, renderer.sources), self._stop_texts
         )
         self._encode_pieces = PieceEncoder(tokenizer)
-        self._told_of_tools = False
         self.fingerprint = template_fingerprint(tokenizer, renderer, options, self.media)
 
     @classmethod
@@ -217,23 +221,30 @@ class Template:
         """Return the text of `token_ids`."""
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
 
+    def parser(
+        self, prompt: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> StreamParser:
+        """Return a parser of the reply to `prompt`; feed it text that holds the model's marks.
+
+        Args:
+            prompt: tokens; their end tells whether thoughts are open.
+            tools: on offer; None where unknown, empty: nothing is a call.
+        """
+        tail = self.decode(prompt[-_TAIL:])
+        return self.dialect.parser(tools, tail.removesuffix(self.options.response_prefix))
+
+    @functools.cached_property
+    def mark_token_ids(self) -> frozenset[int]:
+        """Special tokens that a reply's text must show, for `parser` to see its marks."""
+        written = self.dialect.marks_text
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset(
+            number for number, token in added if token.special and str(token) in written
+        )
+
     def _prepared(self, conversation: Conversation) -> Conversation:
         self.check()
-        if conversation.tools and not self.probe.takes_tools:
-            self._explain_tools(len(conversation.tools))
         return self._with_system(conversation)
-
-    def _explain_tools(self, count: int) -> None:
-        """Refuse tools that a template ignores; where it writes calls, only say so, once."""
-        known = f"{self.renderer.name} writes no tools into the text, but the conversation offers"
-        if not self.probe.takes_calls:
-            raise TemplateError(
-                f"{known} {count}. Describe them in the system message, or choose another "
-                "--template."
-            )
-        if not self._told_of_tools:
-            self._told_of_tools = True
-            log.warn(f"{known} {count}: the model learns calls of tools that it is not shown.")
 
     def _with_system(self, conversation: Conversation) -> Conversation:
         system = self.options.system
