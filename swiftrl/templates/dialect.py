@@ -54,15 +54,18 @@ class Dialect:
         """The tool-call syntax."""
         return SYNTAXES.get(self.syntax_name) if self.syntax_name is not None else None
 
-    @property
-    def marks_text(self) -> str:
-        """All marks that a reply may hold, in one text."""
+    def mark_token_ids(self, tokenizer: Any) -> frozenset[int]:
+        """Return the special tokens that a reply's text must show for its marks to be seen."""
         syntax, marks = self.syntax, self.marks
         texts = [] if marks is None else [marks.open, marks.close, *marks.frames]
         if syntax is not None:
             call = ToolCall("f", {"a": "b", "c": 1}, "call00001")
             texts += [syntax.render([call, call]), *syntax.starts(()), *syntax.frames]
-        return "\0".join(texts)
+        written = "\0".join(texts)
+        added = tokenizer.added_tokens_decoder.items()
+        return frozenset(
+            number for number, token in added if token.special and str(token) in written
+        )
 
     def parser(self, tools: Sequence[Any] | None = None, prompt: str = "") -> StreamParser:
         """Return a parser for one reply.
@@ -157,8 +160,9 @@ def tool_writing(probe: Probe, dialect: Dialect, *, always: bool = False) -> Too
     use = probe.tools
     writing = ToolWriting(
         syntax,
-        # Calls must look as the offer says.
-        offers=not use.offers or not (use.calls or dialect.shown),
+        # A template that writes calls says itself how tools are offered, be it not at all; one
+        # that only offers them must offer the calls that are written.
+        offers=not use.calls and not (use.offers and dialect.shown),
         calls=not use.calls,
         beside_text=not use.beside_text,
         several=not use.several,

@@ -49,7 +49,7 @@ class Probe:
     prompt_opens_reply: bool = False
     terminators: tuple[str, ...] = ()
     ends_open: bool = True
-    tools: ToolUse = ToolUse()
+    tools: ToolUse = field(default_factory=ToolUse)
     thought_markers: tuple[str, str] | None = None
     keeps_thoughts: bool = True
     prompts_only: bool = False

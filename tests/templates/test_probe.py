@@ -7,8 +7,8 @@ from swiftrl.core.messages import Conversation, Message, ToolCall
 from swiftrl.templates.convert import prepare, to_messages
 from swiftrl.templates.probe import probe_template
 from swiftrl.templates.render import ChatRenderer
-from swiftrl.templates.trial import ToolUse
 from swiftrl.templates.template import Template
+from swiftrl.templates.trial import ToolUse
 
 
 @pytest.mark.parametrize(
