@@ -2,7 +2,8 @@
 
 `python scripts/docs.py` writes docs/en/commands.md and docs/zh/commands.md from the commands'
 settings, models.md from the registry of models, and in algorithms.md the table of algorithms, from
-their registry, and the example plugin, from its file. `--check` writes nothing and fails if a file
+their registry, and the example plugin, from its file, and in templates.md the table of templates.
+`--check` writes nothing and fails if a file
 is not what it should be. Chinese texts stand in docs/zh/settings.yaml.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import yaml
 from docs_models import models_page
+from docs_templates import templates_table
 
 from swiftrl.cli.command import COMMANDS, Command
 from swiftrl.core.coerce import type_name
@@ -256,6 +258,9 @@ def pages() -> dict[Path, str]:
         page = path.read_text(encoding="utf-8")
         page = _between(page, "algorithms", algorithms_table(language))
         made[path] = _between(page, "plugin", f"```python\n{plugin}```")
+        path = folder / "templates.md"
+        page = path.read_text(encoding="utf-8")
+        made[path] = _between(page, "templates", templates_table(language.code))
         if language.texts is not None:
             _complain(language)
     return made

@@ -82,7 +82,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     run = _Run(settings, algorithm, backend, processes, folder)
     _show(run, command)
     try:
-        template = load_template(settings, resolved)
+        template = load_template(settings, resolved, text_only=algorithm.row_kind == "text")
         rows, held_out = _on_main_first(processes, lambda: _data(run, template, resolved))
     except SwiftRLError:
         if processes.is_main:

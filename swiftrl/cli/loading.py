@@ -82,8 +82,13 @@ def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) ->
     return dataclasses.replace(loaded, model=model)  # type: ignore[type-var]
 
 
-def load_template(settings: Settings, resolved: Resolved) -> Template:
+def load_template(settings: Settings, resolved: Resolved, *, text_only: bool = False) -> Template:
     """Return the model's chat template with the user's switches; weights are not read.
+
+    Args:
+        settings: the model's and the template's.
+        resolved: the model's folder.
+        text_only: the data are plain text, for which a model needs no chat template.
 
     Raises:
         TemplateError: there is none, or it does not work.
@@ -98,10 +103,14 @@ def load_template(settings: Settings, resolved: Resolved) -> Template:
         tokenizer,
         processor=load_media_processor(resolved, tokenizer),
         chat_template=config.template,
-        options=_options(config, resolved),
+        options=_options(config, resolved, text_only),
         media=_media_options(config),
     )
     template.check()
+    if template.renderer.library and not config.template and not text_only:
+        log.info(
+            f"The model publishes no chat template: --template {template.renderer.library} is used."
+        )
     return template
 
 
@@ -126,11 +135,11 @@ def _media_options(config: TemplateConfig) -> MediaOptions:
     return MediaOptions(config.max_pixels, config.allow_media_urls, sampling)
 
 
-def _options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
-    """Return the template's switches: the user's, and what the model's family is known by."""
+def _options(config: TemplateConfig, resolved: Resolved, text_only: bool) -> TemplateOptions:
+    """Return the template's switches: the user's, and what the model's family adds."""
     from swiftrl.templates.source import TemplateOptions
 
-    system, spec = config.system, resolved.spec
+    system = config.system
     if system is not None and len(system) < 256 and Path(system).is_file():
         system = Path(system).read_text(encoding="utf-8").strip()
     return TemplateOptions(
@@ -138,8 +147,6 @@ def _options(config: TemplateConfig, resolved: Resolved) -> TemplateOptions:
         enable_thinking=config.enable_thinking,
         response_prefix=config.response_prefix or "",
         variables=config.chat_template_kwargs,
-        stop_tokens=tuple(spec.stop_tokens) if spec else (),
-        agent_template=config.agent_template,
-        tool_syntax=spec.tool_syntax if spec else None,
-        reasoning=spec.reasoning if spec else None,
+        stop_tokens=tuple(resolved.spec.stop_tokens) if resolved.spec else (),
+        fallback=(resolved.spec and resolved.spec.template) or ("default" if text_only else None),
     )

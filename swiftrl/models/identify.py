@@ -128,14 +128,15 @@ def _seeing(specs: Sequence[ModelSpec], config: Mapping[str, Any]) -> Sequence[M
 def _agreed(specs: Sequence[ModelSpec], evidence: Evidence) -> ModelSpec:
     """Return the plainest of families that agree in what matters for this folder.
 
-    What follows from the model's text alone and differs among them (tool calls, reasoning) is
-    left open, to be read from the chat template.
+    What follows from the model's text alone and differs among them (tool calls, reasoning, the
+    library's template) is left open, to be read from the chat template or to be chosen.
     """
     plainest = min(specs, key=lambda spec: len(spec.markers))
     if any(_differs(spec, plainest, evidence) for spec in specs):
         raise ModelError(_undecided(specs, evidence))
     return replace(
         plainest,
+        template=_common([spec for spec in specs if spec.template], lambda spec: spec.template),
         tool_syntax=_common(specs, lambda spec: spec.tool_syntax),
         reasoning=_common(specs, lambda spec: spec.reasoning),
     )
@@ -150,9 +151,7 @@ def _differs(spec: ModelSpec, plainest: ModelSpec, evidence: Evidence) -> bool:
     """Return whether a family would make something of a folder that the plainest one does not."""
     if (spec.towers, spec.modalities) != (plainest.towers, plainest.modalities):
         return True
-    template = _template(spec, evidence)
-    other = template is not None and template != _template(plainest, evidence)
-    return other or not _extra_stops(spec, evidence) <= _extra_stops(plainest, evidence)
+    return not _extra_stops(spec, evidence) <= _extra_stops(plainest, evidence)
 
 
 def _template(spec: ModelSpec, evidence: Evidence) -> str | None:

@@ -27,11 +27,13 @@ class ChatRenderer:
         sources: Jinja text by name; "default", and "tool_use" where tools have their own.
         variables: what every rendering receives: the special tokens and the user's switches.
         name: how messages call the template.
+        library: its name in the library, where it is from there.
     """
 
     sources: Mapping[str, str]
     variables: Mapping[str, Any]
     name: str = "the model's chat template"
+    library: str | None = None
 
     def source(self, tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """Return the Jinja text that serves a conversation with these tools."""

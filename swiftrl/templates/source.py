@@ -24,10 +24,7 @@ class TemplateOptions:
         response_prefix: text that every reply starts with, given and not trained.
         variables: more variables for the template.
         stop_tokens: tokens that end a reply besides the tokenizer's EOS and the template's own.
-        agent_template: the tool-call syntax that writes tools and calls, whatever the template
-            does; None leaves to it what it takes.
-        tool_syntax: the syntax that the model's family is known to use.
-        reasoning: the marks around thoughts that it is known to use.
+        fallback: a name in the library, for a model that publishes no template.
     """
 
     system: str | None = None
@@ -35,9 +32,7 @@ class TemplateOptions:
     response_prefix: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
     stop_tokens: tuple[str, ...] = ()
-    agent_template: str | None = None
-    tool_syntax: str | None = None
-    reasoning: str | None = None
+    fallback: str | None = None
 
 
 def build_renderer(
@@ -49,18 +44,22 @@ def build_renderer(
         tokenizer: its special tokens reach the template; its own template comes second.
         processor: its template comes first, for they can differ.
         chat_template: a name in the library or a .jinja file, over the model's own.
-        options: the user's switches.
+        options: the user's switches, and the library's template for a model without its own.
 
     Raises:
         TemplateError: there is no template, or no such one, or it lacks a switch asked for.
     """
     variables = dict(tokenizer.special_tokens_map)
-    if chat_template is None:
-        sources, name = _own(tokenizer, processor), "the model's chat template"
-    elif chat_template.endswith(".jinja"):
-        sources, name = {"default": _file(chat_template)}, chat_template
+    own = {} if chat_template else _own(tokenizer, processor)
+    chosen = chat_template or options.fallback
+    if own:
+        sources, name = own, "the model's chat template"
+    elif chosen is None:
+        raise TemplateError(_no_template(tokenizer))
+    elif chosen.endswith(".jinja"):
+        sources, name = {"default": _file(chosen)}, chosen
     else:
-        sources, name = {"default": library.source(chat_template)}, f"template {chat_template!r}"
+        sources, name = {"default": library.source(chosen)}, f"template {chosen!r}"
         variables["bos_token"] = tokenizer.bos_token if adds_bos(tokenizer) else ""
         if "eos_token" not in variables:
             raise TemplateError(
@@ -70,17 +69,21 @@ def build_renderer(
     known = frozenset().union(*(template_variables(text) for text in sources.values()))
     variables.update(_thinking(options.enable_thinking, known, name))
     variables.update(options.variables)
-    return ChatRenderer(sources, variables, name)
+    shipped = None if own or name == chosen else chosen
+    return ChatRenderer(sources, variables, name, shipped)
 
 
 def _own(tokenizer: Any, processor: Any) -> dict[str, str]:
+    """Return the model's own templates by name, or none."""
     own = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
-    if isinstance(own, Mapping) and own:
+    if isinstance(own, Mapping):
         return dict(own)
-    if isinstance(own, str) and own:
-        return {"default": own}
+    return {"default": own} if isinstance(own, str) and own else {}
+
+
+def _no_template(tokenizer: Any) -> str:
     nearest = library.nearest([str(t) for t in tokenizer.added_tokens_decoder.values()])
-    raise TemplateError(
+    return (
         "the model has no chat template. For a base model choose one with --template: "
         f"{', '.join(nearest)} suit its tokens (the library has {', '.join(library.names())}; "
         "a file ending in .jinja works too)."

@@ -23,6 +23,7 @@ SPECS = (
             ),
             HubId("baichuan-inc/baichuan-7B", "baichuan-inc/Baichuan-7B"),
         ),
+        template="baichuan",
         capabilities=("base", "chat"),
     ),
     ModelSpec(

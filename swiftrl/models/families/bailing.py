@@ -38,6 +38,7 @@ SPECS = (
             "inclusionAI/Ling-lite-base",
             "inclusionAI/Ling-plus-base",
         ),
+        template="ling",
         capabilities=("base", "chat"),
     ),
     ModelSpec(

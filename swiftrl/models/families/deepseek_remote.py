@@ -11,6 +11,7 @@ SPECS = (
         name="deepseek",
         architectures=("DeepseekForCausalLM",),
         hub_ids=same_ids("deepseek-ai/deepseek-moe-16b-chat", "deepseek-ai/deepseek-moe-16b-base"),
+        template="deepseek",
         capabilities=("base", "chat"),
     ),
     ModelSpec(

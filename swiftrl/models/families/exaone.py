@@ -48,6 +48,7 @@ SPECS = (
         name="exaone",
         architectures=("ExaoneForCausalLM",),
         hub_ids=same_ids("LGAI-EXAONE/EXAONE-3.0-7.8B-Instruct"),
+        template="exaone",
         stop_tokens=("[|endofturn|]",),
     ),
 )

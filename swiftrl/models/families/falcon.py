@@ -20,6 +20,7 @@ SPECS = (
             HubId("AI-ModelScope/falcon-40b-instruct", "tiiuae/falcon-40b-instruct"),
             HubId("modelscope/falcon-180B-chat", "tiiuae/falcon-180b-chat"),
         ),
+        template="falcon",
         lora_targets=NEOX,
         min_transformers="4.33.0",
         capabilities=("base", "chat"),
@@ -29,6 +30,7 @@ SPECS = (
         name="falcon_mamba",
         architectures=("FalconMambaForCausalLM",),
         hub_ids=same_ids("tiiuae/falcon-mamba-7b", "tiiuae/falcon-mamba-7b-instruct"),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=("in_proj", "x_proj"),
         min_transformers="4.45.0",
@@ -43,6 +45,7 @@ SPECS = (
             "tiiuae/Falcon-H1-34B-Instruct",
             "tiiuae/Falcon-H1-1.5B-Deep-Instruct",
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=(
             "gate_proj",

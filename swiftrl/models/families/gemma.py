@@ -128,6 +128,7 @@ SPECS = (
     ModelSpec(
         name="gemma3n_text",
         architectures=("Gemma3nForCausalLM",),
+        template="gemma",
         stop_tokens=("<end_of_turn>",),
         lora_targets=LINEAR,
         min_transformers="4.53.0",
@@ -148,6 +149,7 @@ SPECS = (
             "google/gemma-4-26B-A4B-it",
         ),
         modalities=("text", "image", "video", "audio"),
+        template="gemma4",
         stop_tokens=("<turn|>",),
         lora_targets=(
             "q_proj",
@@ -178,6 +180,7 @@ SPECS = (
     ModelSpec(
         name="gemma4_text",
         architectures=("Gemma4ForCausalLM",),
+        template="gemma4",
         stop_tokens=("<turn|>",),
         lora_targets=(
             "q_proj",
@@ -207,6 +210,7 @@ SPECS = (
         architectures=("Gemma4UnifiedForConditionalGeneration",),
         hub_ids=same_ids("google/gemma-4-12B", "google/gemma-4-12B-it"),
         modalities=("text", "image", "video", "audio"),
+        template="gemma4",
         stop_tokens=("<turn|>",),
         lora_targets=LINEAR,
         towers=Towers(aligner=("embed_vision", "embed_audio")),
@@ -217,6 +221,7 @@ SPECS = (
     ModelSpec(
         name="gemma4_unified_text",
         architectures=("Gemma4UnifiedForCausalLM",),
+        template="gemma4",
         stop_tokens=("<turn|>",),
         lora_targets=LINEAR,
         min_transformers="5.10.1",
@@ -247,6 +252,7 @@ SPECS = (
         name="recurrent_gemma",
         architectures=("RecurrentGemmaForCausalLM",),
         hub_ids=same_ids("google/recurrentgemma-2b"),
+        template="gemma",
         stop_tokens=("<end_of_turn>",),
         lora_targets=(
             "linear_y",
@@ -267,6 +273,7 @@ SPECS = (
         name="vaultgemma",
         architectures=("VaultGemmaForCausalLM",),
         hub_ids=same_ids("google/vaultgemma-1b"),
+        template="gemma",
         lora_targets=LINEAR,
         min_transformers="4.57.0",
         capabilities=("base",),

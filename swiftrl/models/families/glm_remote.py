@@ -39,6 +39,7 @@ SPECS = (
             HubId("ZhipuAI/glm-4-9b-chat-1m", "zai-org/glm-4-9b-chat-1m"),
             HubId("ZhipuAI/LongWriter-glm4-9b", "zai-org/LongWriter-glm4-9b"),
         ),
+        template="glm4",
         stop_tokens=("<|user|>", "<|observation|>"),
         tool_syntax="glm4",
         capabilities=("base", "chat", "tools"),

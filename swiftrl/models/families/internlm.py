@@ -17,6 +17,7 @@ SPECS = (
             HubId("Shanghai_AI_Laboratory/internlm-20b", "internlm/internlm-20b"),
             HubId("Shanghai_AI_Laboratory/internlm-chat-20b", "internlm/internlm-chat-20b"),
         ),
+        template="internlm",
         capabilities=("base", "chat"),
     ),
     ModelSpec(
@@ -56,6 +57,7 @@ SPECS = (
             HubId("Shanghai_AI_Laboratory/internlm2_5-20b", "internlm/internlm2_5-20b"),
             HubId("Shanghai_AI_Laboratory/internlm2_5-20b-chat", "internlm/internlm2_5-20b-chat"),
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         capabilities=("base", "chat", "tools"),
     ),

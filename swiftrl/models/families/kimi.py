@@ -14,6 +14,7 @@ SPECS = (
         hub_ids=same_ids(
             "moonshotai/Kimi-Linear-48B-A3B-Base", "moonshotai/Kimi-Linear-48B-A3B-Instruct"
         ),
+        template="kimi",
         stop_tokens=("<|im_end|>",),
         lora_targets=(
             "q_proj",

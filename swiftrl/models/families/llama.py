@@ -145,6 +145,7 @@ SPECS = (
                 "ISTA-DASLab/Llama-2-7b-AQLM-2Bit-1x16-hf",
             ),
         ),
+        template="llama2",
         lora_targets=LINEAR,
         min_transformers="4.28.0",
         markers=Markers(config={"vocab_size": (32000,)}),
@@ -193,6 +194,7 @@ SPECS = (
             HubId("LLM-Research/Llama-3.2-90B-Vision", "meta-llama/Llama-3.2-90B-Vision"),
         ),
         modalities=("text", "image"),
+        template="llama3",
         stop_tokens=("<|eot_id|>", "<|eom_id|>"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("multi_modal_projector",)),
@@ -221,6 +223,7 @@ SPECS = (
             ),
         ),
         modalities=("text", "image"),
+        template="llama4",
         stop_tokens=("<|eot|>", "<|eom|>"),
         lora_targets=LINEAR,
         towers=Towers(
@@ -316,6 +319,7 @@ SPECS = (
     ModelSpec(
         name="llama4_text",
         architectures=("Llama4ForCausalLM",),
+        template="llama4",
         stop_tokens=("<|eot|>", "<|eom|>"),
         lora_targets=LINEAR,
         min_transformers="4.51.0",
@@ -326,6 +330,7 @@ SPECS = (
     ModelSpec(
         name="mllama_text",
         architectures=("MllamaForCausalLM",),
+        template="llama3",
         stop_tokens=("<|eot_id|>", "<|eom_id|>"),
         lora_targets=LINEAR,
         min_transformers="4.45.0",

@@ -29,6 +29,7 @@ SPECS = (
             HubId("OpenBMB/MiniCPM5-2B-Base", "openbmb/MiniCPM5-2B-Base"),
             HubId("OpenBMB/MiniCPM5-2B-SFT", "openbmb/MiniCPM5-2B-SFT"),
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.28.0",
@@ -166,6 +167,7 @@ SPECS = (
             HubId("OpenBMB/MiniCPM-1B-sft-bf16", "openbmb/MiniCPM-1B-sft-bf16"),
             HubId("OpenBMB/MiniCPM-MoE-8x2B", "openbmb/MiniCPM-MoE-8x2B"),
         ),
+        template="minicpm",
     ),
     ModelSpec(
         name="minicpm_chatml",
@@ -175,6 +177,7 @@ SPECS = (
             HubId("OpenBMB/MiniCPM4-0.5B", "openbmb/MiniCPM4-0.5B"),
             HubId("OpenBMB/MiniCPM4-8B", "openbmb/MiniCPM4-8B"),
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         markers=Markers(tokens=("<|im_end|>",)),
     ),

@@ -14,6 +14,7 @@ SPECS = (
         hub_ids=same_ids(
             "nvidia/Minitron-8B-Base", "mgoin/Nemotron-4-340B-Base-hf-FP8", "thhaus/nemotron3-8b"
         ),
+        template="nemotron",
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),
         min_transformers="4.44.0",
         capabilities=("base",),

@@ -155,6 +155,7 @@ SPECS = (
             "Qwen/Qwen2.5-Math-7B",
             "Qwen/Qwen2.5-Math-72B",
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.37.0",
@@ -186,6 +187,7 @@ SPECS = (
             "Qwen/Qwen2-57B-A14B",
             "Qwen/Qwen2-57B-A14B-Instruct-GPTQ-Int4",
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.40.0",
@@ -225,6 +227,7 @@ SPECS = (
             "Qwen/Qwen3-4B-Instruct-2507",
             "Qwen/Qwen3-4B-Instruct-2507-FP8",
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.51.0",
@@ -300,6 +303,7 @@ SPECS = (
             HubId("iic/Tongyi-DeepResearch-30B-A3B", "Alibaba-NLP/Tongyi-DeepResearch-30B-A3B"),
             HubId("iic/QwenLong-L1.5-30B-A3B", "Tongyi-Zhiwen/QwenLong-L1.5-30B-A3B"),
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=ATTENTION,
         min_transformers="4.51.0",
@@ -367,6 +371,7 @@ SPECS = (
         hub_ids=same_ids(
             "Qwen/Qwen3-Coder-Next-Base", "Qwen/Qwen3-Coder-Next", "Qwen/Qwen3-Coder-Next-FP8"
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=(
             "in_proj_qkvz",
@@ -396,6 +401,7 @@ SPECS = (
     ModelSpec(
         name="qwen3_5_text",
         architectures=("Qwen3_5ForCausalLM",),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=(
             "out_proj",
@@ -427,6 +433,7 @@ SPECS = (
     ModelSpec(
         name="qwen3_5_moe_text",
         architectures=("Qwen3_5MoeForCausalLM",),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         lora_targets=(
             "out_proj",

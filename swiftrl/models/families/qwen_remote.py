@@ -33,6 +33,7 @@ SPECS = (
             HubId("TongyiFinance/Tongyi-Finance-14B-Chat", "jxy/Tongyi-Finance-14B-Chat"),
             HubId("TongyiFinance/Tongyi-Finance-14B-Chat-Int4", "jxy/Tongyi-Finance-14B-Chat-Int4"),
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         capabilities=("base", "chat"),
     ),
@@ -49,6 +50,7 @@ SPECS = (
         name="codefuse_qwen",
         architectures=("QWenLMHeadModel",),
         hub_ids=same_ids("codefuse-ai/CodeFuse-QWen-14B"),
+        template="codefuse",
         markers=Markers(names=("codefuse",)),
     ),
     ModelSpec(

@@ -22,6 +22,7 @@ SPECS = (
         name="orion",
         architectures=("OrionForCausalLM",),
         hub_ids=same_ids("OrionStarAI/Orion-14B-Chat", "OrionStarAI/Orion-14B-Base"),
+        template="orion",
         capabilities=("base", "chat"),
     ),
     ModelSpec(
@@ -33,6 +34,7 @@ SPECS = (
             "vivo-ai/BlueLM-7B-Base-32K",
             "vivo-ai/BlueLM-7B-Base",
         ),
+        template="bluelm",
         capabilities=("base", "chat"),
     ),
     ModelSpec(
@@ -49,12 +51,14 @@ SPECS = (
             "xverse/XVERSE-13B-256K",
             "xverse/XVERSE-MoE-A4.2B",
         ),
+        template="xverse",
         capabilities=("base", "chat"),
     ),
     ModelSpec(
         name="skywork",
         architectures=("SkyworkForCausalLM",),
         hub_ids=same_ids("skywork/Skywork-13B-base", "skywork/Skywork-13B-chat"),
+        template="skywork",
         capabilities=("base", "chat"),
     ),
     ModelSpec(
@@ -68,6 +72,7 @@ SPECS = (
             HubId("TeleAI/TeleChat2-35B", "Tele-AI/TeleChat2-35B"),
             HubId("TeleAI/TeleChat2-115B", "Tele-AI/TeleChat2-115B"),
         ),
+        template="telechat",
         capabilities=("base", "chat"),
     ),
     ModelSpec(
@@ -79,6 +84,7 @@ SPECS = (
             HubId("TeleAI/TeleChat2-35B-32K", "Tele-AI/TeleChat2-35B-32K"),
             HubId("TeleAI/TeleChat2-35B-Nov", "Tele-AI/TeleChat2-35B-Nov"),
         ),
+        template="telechat",
         capabilities=("base", "chat"),
     ),
     ModelSpec(

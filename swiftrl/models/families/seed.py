@@ -16,6 +16,7 @@ SPECS = (
             "ByteDance-Seed/Seed-OSS-36B-Base",
             "ByteDance-Seed/Seed-OSS-36B-Base-woSyn",
         ),
+        template="seed_oss",
         stop_tokens=("<seed:eos>",),
         lora_targets=LINEAR,
         min_transformers="4.56.0",

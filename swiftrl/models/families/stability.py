@@ -16,6 +16,7 @@ SPECS = (
             "stabilityai/stablelm-base-alpha-7b-v2",
             "stabilityai/stablelm-zephyr-3b",
         ),
+        template="zephyr",
         lora_targets=LINEAR,
         min_transformers="4.38.0",
         capabilities=("base", "chat"),

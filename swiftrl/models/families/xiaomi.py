@@ -43,6 +43,7 @@ SPECS = (
             "XiaomiMiMo/MiMo-7B-RL",
             "XiaomiMiMo/MiMo-7B-RL-0530",
         ),
+        template="chatml",
         stop_tokens=("<|im_end|>",),
         reasoning="think",
         capabilities=("base", "chat", "reasoning"),

@@ -55,6 +55,7 @@ SPECS = (
         name="sus_chat",
         architectures=("LlamaForCausalLM",),
         hub_ids=(HubId("SUSTC/SUS-Chat-34B", "SUSTech/SUS-Chat-34B"),),
+        template="sus",
         lora_targets=LINEAR,
         min_transformers="4.28.0",
         markers=Markers(names=("sus-chat",)),
