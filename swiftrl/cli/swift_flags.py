@@ -34,7 +34,7 @@ EXACT: dict[str, str] = {
     "max_epochs": "use --num_train_epochs.",
     "agent_template": "tool calls follow the model's own template; leave it out.",
     "dataset_num_workers": "use --dataset_num_proc.",
-    "logging_dir": "TensorBoard files go to the run's folder, runs/.",
+    "logging_dir": "TensorBoard files go to the run's folder, tensorboard/.",
     "full_determinism": "use --deterministic true.",
     "use_dft_loss": "use --enable_dft_loss.",
     "lr_scheduler_kwargs": "use --min_lr_ratio with --lr_scheduler_type cosine_with_min_lr.",
