@@ -139,7 +139,7 @@ def _options(config: TemplateConfig, resolved: Resolved, text_only: bool) -> Tem
     """Return the template's switches: the user's, and what the model's family adds."""
     from swiftrl.templates.source import TemplateOptions
 
-    system = config.system
+    system, spec = config.system, resolved.spec
     if system is not None and len(system) < 256 and Path(system).is_file():
         system = Path(system).read_text(encoding="utf-8").strip()
     return TemplateOptions(
@@ -147,6 +147,9 @@ def _options(config: TemplateConfig, resolved: Resolved, text_only: bool) -> Tem
         enable_thinking=config.enable_thinking,
         response_prefix=config.response_prefix or "",
         variables=config.chat_template_kwargs,
-        stop_tokens=tuple(resolved.spec.stop_tokens) if resolved.spec else (),
-        fallback=(resolved.spec and resolved.spec.template) or ("default" if text_only else None),
+        stop_tokens=tuple(spec.stop_tokens) if spec else (),
+        agent_template=config.agent_template,
+        tool_syntax=spec.tool_syntax if spec else None,
+        reasoning=spec.reasoning if spec else None,
+        fallback=(spec.template if spec else None) or ("default" if text_only else None),
     )

@@ -32,7 +32,6 @@ EXACT: dict[str, str] = {
     "trust_remote_code": "code from checkpoints is never run; use a model that transformers knows.",
     "do_train": "the command says what is done; leave it out.",
     "max_epochs": "use --num_train_epochs.",
-    "agent_template": "tool calls follow the model's own template; leave it out.",
     "dataset_num_workers": "use --dataset_num_proc.",
     "logging_dir": "TensorBoard files go to the run's folder, tensorboard/.",
     "full_determinism": "use --deterministic true.",

@@ -20,7 +20,8 @@ class Completion:
     Attributes:
         token_ids: as sampled, the token that ended it included.
         logprobs: of each token, nats; see `sampling.choose` for the distribution.
-        text: decoded, without special tokens, the stop token and the stop text.
+        text: decoded, without the stop token, the stop text, and special tokens other than the
+            marks of tool calls and thoughts that the engine was told to show.
         finish_reason: "stop" (a stop token or text), "length", or "abort".
         policy_version: of the weights that sampled it.
     """

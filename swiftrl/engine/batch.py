@@ -13,9 +13,9 @@ from typing import Any
 from swiftrl.core import log
 from swiftrl.core.errors import EngineError, TemplateError
 from swiftrl.core.files import disk_errors
-from swiftrl.core.messages import Conversation, Message
+from swiftrl.core.messages import Conversation
 from swiftrl.engine.base import Completion, Engine
-from swiftrl.engine.chat import media_columns, message_dict
+from swiftrl.engine.rows import media_columns, message_dict
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.templates.template import Template
 
@@ -66,10 +66,10 @@ def answer_all(
 ) -> BatchReport:
     """Answer every question and write one JSON line each, in order.
 
-    A line holds the row's columns, "messages" with the reply at the end, "response" and
-    "finish_reason"; with n > 1, "responses" and "finish_reasons" instead. A row that cannot be
-    answered gets "error", and is counted. Lines are written group by group, so that what was
-    done survives an interruption.
+    A line holds the row's columns, "messages" with the reply at the end, its thoughts and tool
+    calls apart, "response" (all that the model wrote) and "finish_reason"; with n > 1, "responses"
+    and "finish_reasons" instead. A row that cannot be answered gets "error", and is counted.
+    Lines are written group by group, so that what was done survives an interruption.
 
     Args:
         engine: generates.
@@ -89,10 +89,10 @@ def answer_all(
         file = path.open("w", encoding="utf-8")
     with disk_errors(path), file:  # closing writes too
         while group := list(islice(rows, rows_at_once)):
-            replies = _answer(engine, template, group, sampling, n)
+            prompts, replies = _answer(engine, template, group, sampling, n)
             with disk_errors(path):
-                for question, reply in zip(group, replies, strict=True):
-                    line = _line(template, question, reply)
+                for index, (question, reply) in enumerate(zip(group, replies, strict=True)):
+                    line = _line(template, question, reply, prompts.get(index, []))
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
                 file.flush()
             answered += sum(isinstance(reply, list) for reply in replies)
@@ -115,8 +115,8 @@ def _answer(
     group: Sequence[Question],
     sampling: SamplingParams,
     n: int,
-) -> list[list[Completion] | str]:
-    """Return each row's completions, or why there are none."""
+) -> tuple[dict[int, list[int]], list[list[Completion] | str]]:
+    """Return the prompts by row, and each row's completions or why there are none."""
     prompts: dict[int, list[int]] = {}
     media: list[dict[str, Any]] = []
     replies: list[list[Completion] | str] = ["" for _ in group]
@@ -132,11 +132,15 @@ def _answer(
     completions = engine.generate(list(prompts.values()), sampling, n, media)
     for index, found in zip(prompts, completions, strict=True):
         replies[index] = found
-    return replies
+    return prompts, replies
 
 
-def _line(template: Template, question: Question, reply: list[Completion] | str) -> dict[str, Any]:
+def _line(
+    template: Template, question: Question, reply: list[Completion] | str, prompt: list[int]
+) -> dict[str, Any]:
     line = {**question.columns, **media_columns(question.conversation.messages)}
+    if question.conversation.tools:
+        line["tools"] = list(question.conversation.tools)
     messages = [message_dict(message) for message in question.conversation.messages]
     if isinstance(reply, str):
         return {**line, "messages": messages, "error": reply}
@@ -145,5 +149,8 @@ def _line(template: Template, question: Question, reply: list[Completion] | str)
     reasons = [completion.finish_reason for completion in reply]
     if len(texts) > 1:
         return {**line, "messages": messages, "responses": texts, "finish_reasons": reasons}
-    messages.append(message_dict(Message("assistant", texts[0])))
+    parser = template.parser(prompt, question.conversation.tools)
+    parser.feed(texts[0])
+    parser.finish()
+    messages.append(message_dict(parser.reply.message()))
     return {**line, "messages": messages, "response": texts[0], "finish_reason": reasons[0]}

@@ -15,40 +15,16 @@ from swiftrl.core.files import disk_errors
 from swiftrl.core.messages import Conversation, Message, Part
 from swiftrl.core.registry import did_you_mean
 from swiftrl.engine.base import Completion, Engine
+from swiftrl.engine.rows import ReplyView, media_columns, message_dict, tagged
 from swiftrl.engine.sampling import SamplingParams
+from swiftrl.templates.stream import Reply
 from swiftrl.templates.template import Template
 
-__all__ = ["Chat", "media_columns", "message_dict"]
+__all__ = ["Chat"]
 
 _SETTABLE = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed")
 _TAG = re.compile("(<image>|<video>|<audio>)")
 _BLOCK = '"""'
-
-
-def message_dict(message: Message) -> dict[str, Any]:
-    """Return a message as a row of a "messages" data set holds it, media as tags."""
-    row: dict[str, Any] = {"role": message.role, "content": _tagged(message)}
-    if message.reasoning_content is not None:
-        row["reasoning_content"] = message.reasoning_content
-    return row
-
-
-def media_columns(messages: Sequence[Message]) -> dict[str, list[str]]:
-    """Return the columns (images, videos, audios) of the messages' media that are named by text."""
-    columns: dict[str, list[str]] = {}
-    for message in messages:
-        for part in message.content if not isinstance(message.content, str) else ():
-            if isinstance(part.source, str):
-                columns.setdefault(f"{part.kind}s", []).append(part.source)
-    return columns
-
-
-def _tagged(message: Message) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    return "".join(
-        part.text or "" if part.kind == "text" else f"<{part.kind}>" for part in message.content
-    )
 
 
 class Chat:
@@ -60,6 +36,7 @@ class Chat:
         sampling: how; `/set` changes it.
         system: system prompt.
         media: by kind, files that the first message shows.
+        tools: JSON schemas of the functions on offer; the user plays them (`/result`).
         read: asks for a line, given the prompt to show; raises EOFError at the end.
         write: shows text.
     """
@@ -72,11 +49,12 @@ class Chat:
         *,
         system: str | None = None,
         media: Mapping[str, Sequence[str]] | None = None,
+        tools: Sequence[dict[str, Any]] = (),
         read: Callable[[str], str] = input,
         write: Callable[[str], object] | None = None,
     ) -> None:
         self.engine, self.template, self.sampling = engine, template, sampling
-        self.system = system
+        self.system, self.tools = system, tuple(tools)
         self._given = {kind: list(names) for kind, names in (media or {}).items()}
         self.messages: list[Message] = []
         self._read = read
@@ -88,6 +66,7 @@ class Chat:
                 self._system,
                 "TEXT  set the system prompt (none: remove it) and begin anew",
             ),
+            "result": (self._result, "TEXT  tell what the called function returned"),
             "undo": (self._undo, "forget the last turn"),
             "retry": (self._retry, "ask the last question again"),
             "set": (self._set, f"NAME VALUE  change {', '.join(_SETTABLE)}"),
@@ -116,9 +95,13 @@ class Chat:
         """
         if isinstance(content, str):
             content = self._with_media(content)
-        self.messages.append(Message("user", content))
+        return self._answer_to(Message("user", content))
+
+    def _answer_to(self, message: Message) -> Completion | None:
+        """Add a message and the reply to it; neither if there is no whole reply."""
+        self.messages.append(message)
         try:
-            completion = self._reply()
+            completion, reply = self._reply()
         except KeyboardInterrupt:
             self._write("\n[interrupted; this turn is forgotten]\n")
             self.messages.pop()
@@ -126,8 +109,7 @@ class Chat:
         except SwiftRLError:
             self.messages.pop()
             raise
-        reply = self.template.options.response_prefix + completion.text
-        self.messages.append(Message("assistant", reply))
+        self.messages.append(reply.message())
         return completion
 
     def _with_media(self, text: str) -> str | tuple[Part, ...]:
@@ -158,28 +140,30 @@ class Chat:
                 f"the message holds <{kind}>, but no file was given for it; name one by --{kind}s."
             ) from None
 
-    def _reply(self) -> Completion:
+    def _reply(self) -> tuple[Completion, Reply]:
         leading = [Message("system", self.system)] if self.system is not None else []
-        conversation = Conversation((*leading, *self.messages))
+        conversation = Conversation((*leading, *self.messages), self.tools)
         prompt = self.template.encode_prompt(conversation)
         media = self.template.media_tensors(conversation)
         sampling = self.sampling
         if sampling.seed is not None:
             # One seed for the session, but not the same luck every turn.
             sampling = dataclasses.replace(sampling, seed=sampling.seed + len(self.messages))
-        self._write(self.template.options.response_prefix)
+        parser, view = self.template.parser(prompt, self.tools), ReplyView(self._write)
+        view.show(parser.feed(self.template.options.response_prefix))
         stream = self.engine.stream(prompt, sampling, media)
         completion = None
         try:
             for chunk in stream:
-                self._write(chunk.text)
+                view.show(parser.feed(chunk.text))
                 completion = chunk.completion
         finally:
             stream.close()
         assert completion is not None
+        view.show(parser.finish())
         ended = " [cut: max_tokens]" if completion.finish_reason == "length" else ""
         self._write(f"{ended}\n")
-        return completion
+        return completion, parser.reply
 
     def _next_input(self) -> str:
         line = self._read("> ").strip()
@@ -227,15 +211,30 @@ class Chat:
         self._clear("")
 
     def _undo(self, _: str) -> None:
-        self._write(f"[forgotten: {_tagged(self._take_back())[:60]}]\n")
+        self._write(f"[forgotten: {tagged(self._take_back())[:60]}]\n")
 
     def _take_back(self) -> Message:
         """Remove the last question and reply, and return the question."""
         if not self.messages:
             raise ConfigError("the conversation is empty.")
-        question = self.messages[-2]
-        del self.messages[-2:]
+        last = max(i for i, message in enumerate(self.messages) if message.role == "user")
+        question = self.messages[last]
+        del self.messages[last:]
         return question
+
+    def _result(self, text: str) -> None:
+        last = [i for i, message in enumerate(self.messages) if message.role != "tool"][-1:]
+        told = self.messages[last[0] + 1 :] if last else []
+        waiting = self.messages[last[0]].tool_calls[len(told) :] if last else ()
+        if not waiting:
+            raise ConfigError("/result: no function was called, or all have answered.")
+        call = waiting[0]
+        result = Message("tool", text, name=call.name, tool_call_id=call.id)
+        if len(waiting) > 1:
+            self.messages.append(result)
+            self._write(f"[{call.name}: noted; next {waiting[1].name}]\n")
+        else:
+            self._answer_to(result)
 
     def _retry(self, _: str) -> None:
         question = self._take_back()
@@ -262,7 +261,7 @@ class Chat:
             raise ConfigError("/save: needs a file's name, and a conversation to save.")
         leading = [Message("system", self.system)] if self.system is not None else []
         row: dict[str, Any] = {"messages": [message_dict(m) for m in (*leading, *self.messages)]}
-        row |= media_columns(self.messages)
+        row |= media_columns(self.messages) | ({"tools": list(self.tools)} if self.tools else {})
         path = Path(name).expanduser()
         with disk_errors(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 __all__ = ["Detokenizer"]
@@ -19,11 +19,16 @@ class Detokenizer:
     Args:
         tokenizer: of the model.
         stop: texts that end the reply; nothing from the first complete one on is given out.
+        shown_ids: special tokens that the text shows; the others are left out of it.
     """
 
-    def __init__(self, tokenizer: Any, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, stop: Sequence[str] = (), shown_ids: Collection[int] = ()
+    ) -> None:
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
+        self._hidden = _special_ids(tokenizer) - set(shown_ids) if shown_ids else frozenset()
+        self._all_hidden = not shown_ids
         self._ids: list[int] = []
         # Decoding starts some tokens back, since many tokenizers drop a leading space.
         self._prefix = self._read = 0
@@ -35,6 +40,8 @@ class Detokenizer:
         """Add a token and return the text that has become certain."""
         if self.stopped:
             return ""
+        if token in self._hidden:
+            return self._give(self._certain())
         self._ids.append(token)
         before = self._decode(self._ids[self._prefix : self._read])
         after = self._decode(self._ids[self._prefix :])
@@ -57,7 +64,7 @@ class Detokenizer:
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ids, skip_special_tokens=self._all_hidden, clean_up_tokenization_spaces=False
         )
 
     def _append(self, piece: str) -> None:
@@ -85,3 +92,9 @@ class Detokenizer:
         piece = self._text[self._given : until]
         self._given = max(self._given, until)
         return piece
+
+
+def _special_ids(tokenizer: Any) -> frozenset[int]:
+    added = tokenizer.added_tokens_decoder.items()
+    special = {number for number, token in added if token.special}
+    return frozenset(special | set(tokenizer.all_special_ids))

@@ -6,7 +6,7 @@ import queue
 import random
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,7 @@ class TransformersEngine:
         tokenizer: of the model.
         stop_token_ids: ids that end a reply; None takes the model's own.
         max_batch_size: sequences decoded at once.
+        shown_token_ids: special tokens that texts show (`Template.mark_token_ids`), for a parser.
         compute_dtype: type of products where the weights are held in a wider one.
     """
 
@@ -52,8 +53,10 @@ class TransformersEngine:
         stop_token_ids: Sequence[int] | None = None,
         max_batch_size: int = 32,
         compute_dtype: torch.dtype | None = None,
+        shown_token_ids: Collection[int] = (),
     ) -> None:
         self.model = model
+        self.shown_token_ids = frozenset(shown_token_ids)
         self.tokenizer = tokenizer
         self.policy_version = 0
         self.max_batch_size = max_batch_size
@@ -126,7 +129,7 @@ class TransformersEngine:
 
         thread = threading.Thread(target=work, name="swiftrl-stream", daemon=True)
         thread.start()
-        text = Detokenizer(self.tokenizer, sampling.stop)
+        text = Detokenizer(self.tokenizer, sampling.stop, self.shown_token_ids)
         try:
             while (token := tokens.get()) is not None:
                 if isinstance(token, BaseException):
@@ -175,7 +178,9 @@ class _Run:
         self.aborted = threading.Event()
         self.on_token = on_token
         self.rooms = [engine.room(prompt, sampling) for prompt in prompts]
-        self.texts = [Detokenizer(engine.tokenizer, sampling.stop) for _ in prompts]
+        self.texts = [
+            Detokenizer(engine.tokenizer, sampling.stop, engine.shown_token_ids) for _ in prompts
+        ]
         self.tokens: list[list[int]] = [[] for _ in prompts]
         self.logprobs: list[list[float]] = [[] for _ in prompts]
         self.reasons: list[FinishReason | None] = [None for _ in prompts]

@@ -43,6 +43,12 @@ class TemplateConfig:
     response_prefix: str | None = setting(
         None, "Text that every reply starts with, given and not trained."
     )
+    agent_template: str | None = setting(
+        None,
+        "Tool-call syntax that writes tools and calls whatever the template does: a name that "
+        "swiftrl template shows, e.g. hermes or react. Unset: the template's own, and the model's "
+        "syntax (or hermes) where the template takes none.",
+    )
     max_pixels: int | None = setting(
         None,
         "Pixels of a picture at most: larger ones are scaled down, their shape kept. Unset: the "

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from swiftrl.core.errors import TemplateError
-from swiftrl.core.messages import Conversation, Message, Part, text_of
+from swiftrl.core.messages import Conversation, Message, Part, ToolCall, text_of
+from swiftrl.templates.agent import ToolWriting
 
 __all__ = ["Forms", "Guard", "guarded", "normalise", "prepare", "to_messages"]
 
@@ -31,6 +32,7 @@ class Forms:
         system: "message", or "merged" into the first user turn where the template has none.
         call_id_length: exact length of a tool call's id where the template insists on one.
         media: kinds of media that may stand in the content.
+        writing: writes what the template does not take of tools and calls.
     """
 
     part_roles: frozenset[str] = field(default_factory=frozenset)
@@ -39,6 +41,7 @@ class Forms:
     system: Literal["message", "merged"] = "message"
     call_id_length: int | None = None
     media: frozenset[str] = field(default_factory=frozenset)
+    writing: ToolWriting | None = None
 
 
 def normalise(message: Message) -> Message:
@@ -62,11 +65,14 @@ def prepare(conversation: Conversation, forms: Forms) -> Conversation:
 
     A system message is merged into the first user turn where the template has none; thoughts that
     open an assistant's content move to `reasoning_content` unless the template wants them inline;
-    calls and their results get ids where the template insists on them.
+    calls and their results get ids where the template insists on them; tools and results that it
+    does not take become plain turns.
 
     Raises:
         TemplateError: no user turn can carry the system message's text.
     """
+    if forms.writing is not None:
+        conversation = forms.writing.prepared(conversation)
     messages = list(conversation.messages)
     if forms.system == "merged":
         messages = _merge_system(messages)
@@ -144,6 +150,9 @@ def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[s
     if _kinds(message):
         return _with_media(message, index, forms, guard)
     content = guard(text_of(message), role)
+    written = forms.writing is not None and forms.writing.writes(message)
+    if forms.writing is not None and written:
+        content = forms.writing.text(content, [_guarded_call(c, guard) for c in message.tool_calls])
     result: dict[str, Any] = {"role": role}
     if message.reasoning_content is not None:
         thoughts = guard(message.reasoning_content, role)
@@ -153,7 +162,7 @@ def _to_dict(message: Message, index: int, forms: Forms, guard: Guard) -> dict[s
             content = f"<think>\n{thoughts}\n</think>\n\n{content}"
     in_parts = role in forms.part_roles
     result["content"] = [{"type": "text", "text": content}] if in_parts else content
-    if message.tool_calls:
+    if message.tool_calls and not written:
         result["tool_calls"] = _calls(message, forms, guard)
     if message.name is not None:
         result["name"] = guard(message.name, role)
@@ -211,6 +220,14 @@ def _calls(message: Message, forms: Forms, guard: Guard) -> list[dict[str, Any]]
             made = {"id": guard(_call_id(call.id, forms), message.role), **made}
         calls.append(made)
     return calls
+
+
+def _guarded_call(call: ToolCall, guard: Guard) -> ToolCall:
+    def apply(text: str) -> str:
+        return guard(text, "assistant")
+
+    identity = None if call.id is None else apply(call.id)
+    return ToolCall(apply(call.name), guarded(call.arguments, "assistant", guard), identity)
 
 
 def guarded(value: Any, role: str, guard: Guard) -> Any:

@@ -8,38 +8,27 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message, ToolCall
+from swiftrl.templates.agent import ToolWriting
 from swiftrl.templates.convert import prepare, to_messages
 from swiftrl.templates.mask import locate
 from swiftrl.templates.parsing.json_calls import JsonCalls
 from swiftrl.templates.probe import Probe
 from swiftrl.templates.reasoning import MARKS, Marks
 from swiftrl.templates.render import ChatRenderer, template_literals
+from swiftrl.templates.source import TemplateOptions
 from swiftrl.templates.stream import StreamParser, parse_reply
 from swiftrl.templates.syntax import SYNTAXES, ToolSyntax
+from swiftrl.templates.trial import TOOL
 
-__all__ = ["Dialect", "find_dialect"]
+__all__ = ["Dialect", "find_dialect", "speak", "tool_writing"]
 
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "look_up",
-        "description": "Looks a word up.",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "word": {"type": "string", "description": "The word."},
-                "times": {"type": "integer", "description": "How often."},
-            },
-            "required": ["word"],
-        },
-    },
-}
 _CALL = ToolCall("look_up", {"word": "qwordq", "times": 2}, "call00001")
+_FOR_ANYONE = "hermes"
 _SHORTEST_MARK = 6  # letters of a mark that tells a syntax by itself
 
 
@@ -65,6 +54,19 @@ class Dialect:
         """The tool-call syntax."""
         return SYNTAXES.get(self.syntax_name) if self.syntax_name is not None else None
 
+    def mark_token_ids(self, tokenizer: Any) -> frozenset[int]:
+        """Return the special tokens that a reply's text must show for its marks to be seen."""
+        syntax, marks = self.syntax, self.marks
+        texts = [] if marks is None else [marks.open, marks.close, *marks.frames]
+        if syntax is not None:
+            call = ToolCall("f", {"a": "b", "c": 1}, "call00001")
+            texts += [syntax.render([call, call]), *syntax.starts(()), *syntax.frames]
+        written = "\0".join(texts)
+        added = tokenizer.added_tokens_decoder.items()
+        return frozenset(
+            number for number, token in added if token.special and str(token) in written
+        )
+
     def parser(self, tools: Sequence[Any] | None = None, prompt: str = "") -> StreamParser:
         """Return a parser for one reply.
 
@@ -80,6 +82,28 @@ class Dialect:
             # A prompt may end with what the reply's first mark begins with.
             parser.feed(max(begun, key=len))
         return parser
+
+
+def speak(
+    renderer: ChatRenderer, probe: Probe, options: TemplateOptions, stop_texts: Sequence[str]
+) -> tuple[Dialect, Probe]:
+    """Return what a model speaks, and the probe with what is written in the template's place.
+
+    Raises:
+        ConfigError: `options` name a tool-call syntax that does not exist.
+    """
+    dialect = find_dialect(
+        renderer,
+        probe,
+        syntax=options.agent_template,
+        likely_syntax=options.tool_syntax,
+        likely_marks=options.reasoning,
+        stop_texts=stop_texts,
+    )
+    writing = tool_writing(probe, dialect, always=options.agent_template is not None)
+    if writing is not None and dialect.syntax_name is None:
+        dialect = replace(dialect, syntax_name=_FOR_ANYONE)
+    return dialect, replace(probe, forms=replace(probe.forms, writing=writing))
 
 
 def find_dialect(
@@ -109,17 +133,42 @@ def find_dialect(
     marks_name, marks = _find_marks(renderer, probe, likely_marks)
     shown = None
     if syntax is None:
-        written = _written_call(renderer, probe, stop_texts) if probe.takes_calls else ""
+        written = _written_call(renderer, probe, stop_texts) if probe.tools.calls else ""
         # Some templates quote JSON twice over; the model was trained on what they meant.
         for text in dict.fromkeys((written, html.unescape(written))):
             shown = shown or _inverting(text, marks, likely_syntax)
-        if shown is None and probe.takes_tools:
+        if shown is None and probe.tools.offers:
             shown = _mentioned(renderer, likely_syntax, marks_name)
     name = syntax or shown or likely_syntax
     own = SYNTAXES.get(name).marks if name is not None else None
     if own is not None:
         marks_name, marks = own, MARKS[own]
     return Dialect(name, shown is not None, marks_name, marks)
+
+
+def tool_writing(probe: Probe, dialect: Dialect, *, always: bool = False) -> ToolWriting | None:
+    """Return what a syntax writes in the template's place; None where the template takes all.
+
+    Args:
+        probe: of the template.
+        dialect: what the model speaks; Hermes where that is unknown.
+        always: write everything, whatever the template takes.
+    """
+    syntax = dialect.syntax or SYNTAXES.get(_FOR_ANYONE)
+    if always:
+        return ToolWriting(syntax)
+    use = probe.tools
+    writing = ToolWriting(
+        syntax,
+        # A template that writes calls says itself how tools are offered, be it not at all; one
+        # that only offers them must offer the calls that are written.
+        offers=not use.calls and not (use.offers and dialect.shown),
+        calls=not use.calls,
+        beside_text=not use.beside_text,
+        several=not use.several,
+    )
+    needed = writing.offers or writing.calls or writing.beside_text or writing.several
+    return writing if needed else None
 
 
 def _written_call(renderer: ChatRenderer, probe: Probe, stop_texts: Sequence[str]) -> str:
@@ -147,7 +196,7 @@ def _written_call(renderer: ChatRenderer, probe: Probe, stop_texts: Sequence[str
 
 def _rendering(renderer: ChatRenderer) -> Callable[[Sequence[Any], bool], str]:
     def render(messages: Sequence[Any], prompt: bool) -> str:
-        return renderer.render(messages, (_TOOL,), add_generation_prompt=prompt)
+        return renderer.render(messages, (TOOL,), add_generation_prompt=prompt)
 
     return render
 
@@ -157,7 +206,7 @@ def _inverting(text: str, marks: Marks | None, likely: str | None) -> str | None
     best: list[tuple[Any, str]] = []
     for name, syntax in SYNTAXES.items() if text else ():
         own = MARKS[syntax.marks] if syntax.marks is not None else marks
-        reply = parse_reply(text, syntax, own, (_TOOL,))
+        reply = parse_reply(text, syntax, own, (TOOL,))
         if [(call.name, call.arguments) for call in reply.calls] != [(_CALL.name, _CALL.arguments)]:
             continue
         rewritten = syntax.render(reply.calls)
@@ -172,7 +221,7 @@ def _difference(one: str, other: str) -> int:
 
 def _mentioned(renderer: ChatRenderer, likely: str | None, marks_name: str | None) -> str | None:
     """Return the syntax whose marks stand in the template, which says how calls are to look."""
-    text = template_literals(renderer.source((_TOOL,)))
+    text = template_literals(renderer.source((TOOL,)))
     found: list[tuple[Any, str]] = []
     for name, syntax in SYNTAXES.items():
         starts = [start for start in syntax.starts(None) if len(start.strip()) >= _SHORTEST_MARK]

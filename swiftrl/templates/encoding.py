@@ -8,7 +8,7 @@ import numpy as np
 
 from swiftrl.core.messages import Part
 
-__all__ = ["Encoded"]
+__all__ = ["Encoded", "encoded_as"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,3 +64,10 @@ class Encoded:
         """Index of the first trained token, or the length when none trains."""
         trained = np.flatnonzero(self.loss_weights)
         return int(trained[0]) if len(trained) else len(self.token_ids)
+
+
+def encoded_as(ids: list[int], weights: list[float], skipped: int = 0) -> Encoded:
+    """Return a sequence of tokens with their weights, the first of which cannot train."""
+    token_ids, loss_weights = np.array(ids, np.int32), np.array(weights, np.float32)
+    loss_weights[:1] = 0  # nothing precedes the first token that could predict it
+    return Encoded(token_ids, loss_weights, skipped_turns=skipped)

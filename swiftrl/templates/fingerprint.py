@@ -14,7 +14,7 @@ from swiftrl.templates.source import TemplateOptions, adds_bos
 
 __all__ = ["template_fingerprint"]
 
-_FORMAT = 1  # raised when the same input would be encoded differently
+_FORMAT = 2  # raised when the same input would be encoded differently
 
 
 def template_fingerprint(

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from swiftrl.core.errors import TemplateError
-from swiftrl.core.messages import Conversation, Message, ToolCall
-from swiftrl.templates.convert import Forms, prepare, to_messages
-from swiftrl.templates.render import ChatRenderer, render_reply
+from swiftrl.core.messages import Message
+from swiftrl.templates.convert import Forms
+from swiftrl.templates.render import ChatRenderer
 from swiftrl.templates.strings import shared_prefix, shared_suffix
+from swiftrl.templates.trial import ANSWER, ASK, TOOL, ToolUse, Trial, try_tools
 
 __all__ = ["Probe", "control_units", "probe_template"]
 
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "look_up",
-        "description": "Looks a word up.",
-        "parameters": {
-            "type": "object",
-            "properties": {"word": {"type": "string", "description": "The word."}},
-            "required": ["word"],
-        },
-    },
-}
 # Words that no template writes and that Jinja's filters, JSON and HTML leave alone.
-_SYSTEM, _ASK, _ANSWER, _ASK2, _ANSWER2 = "qsystemq", "qfirstq", "qreplyq", "qsecondq", "qfinishq"
-_THOUGHT, _WORD, _RESULT = "qthoughtq", "qwordq", "qresultq"
+_SYSTEM, _ASK2, _ANSWER2, _THOUGHT = "qsystemq", "qsecondq", "qfinishq", "qthoughtq"
 _TERMINATOR_WORDS = 3  # at most, where a template writes a reply's end
 _CONTROL = re.compile(r"<[^<>\n]{1,60}>|\[/?[A-Za-z_]+\]|\[\|[^|\s]{1,40}\|\]")
 
@@ -46,8 +34,7 @@ class Probe:
             generation prompt; elsewhere the two differ (thoughts are opened only for inference).
         terminators: texts that end an assistant turn: last in the text, and before another turn.
         ends_open: the last assistant turn is rendered without any terminator.
-        takes_tools: tool schemas reach the text.
-        takes_calls: tool calls and their results reach the text.
+        tools: what reaches the text of tools, calls and results.
         thought_markers: text around thoughts given as `reasoning_content`, or None.
         keeps_thoughts: earlier turns keep their thoughts.
         prompts_only: the template writes no final reply.
@@ -62,37 +49,12 @@ class Probe:
     prompt_opens_reply: bool = False
     terminators: tuple[str, ...] = ()
     ends_open: bool = True
-    takes_tools: bool = False
-    takes_calls: bool = False
+    tools: ToolUse = field(default_factory=ToolUse)
     thought_markers: tuple[str, str] | None = None
     keeps_thoughts: bool = True
     prompts_only: bool = False
     appendix: str = ""
     refusal: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """A renderer with what every trial conversation must carry for the template to work at all."""
-
-    renderer: ChatRenderer
-    preamble: tuple[Message, ...] = ()
-    tools: tuple[Mapping[str, Any], ...] = ()
-    prompts_only: bool = False
-
-    def render(self, forms: Forms, *messages: Message, prompt: bool = False) -> str:
-        """Return the text, or an empty string where the template refuses."""
-        try:
-            conversation = prepare(Conversation((*self.preamble, *messages)), forms)
-            written = render_reply if self.prompts_only else ChatRenderer.render
-            return written(
-                self.renderer,
-                to_messages(conversation, forms),
-                self.tools,
-                add_generation_prompt=prompt,
-            )
-        except TemplateError:
-            return ""
 
 
 def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Probe:
@@ -108,21 +70,21 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
         return Probe(refusal=str(error))
     forms = replace(forms, system=_system_form(trial, forms))
     forms, markers, keeps = _reasoning(trial, forms)
-    forms, takes_tools, takes_calls = _tools(trial, forms)
+    forms, tools = try_tools(trial, forms)
 
-    user, reply = Message("user", _ASK), Message("assistant", _ANSWER)
+    user, reply = Message("user", ASK), Message("assistant", ANSWER)
     once = trial.render(forms, user, reply)
     asked, prompted = trial.render(forms, user), trial.render(forms, user, prompt=True)
     added = prompted[len(asked) :] if prompted.startswith(asked) else ""
-    gap = _between(once, _ASK, _ANSWER)
+    gap = _between(once, ASK, ANSWER)
     opens = bool(prompted) and once.startswith(prompted)
-    header = prompted[prompted.find(_ASK) + len(_ASK) :] if opens else gap
-    last = once[once.rfind(_ANSWER) + len(_ANSWER) :]
-    middle = _between(trial.render(forms, user, reply, Message("user", _ASK2)), _ANSWER, _ASK2)
+    header = prompted[prompted.find(ASK) + len(ASK) :] if opens else gap
+    last = once[once.rfind(ANSWER) + len(ANSWER) :]
+    middle = _between(trial.render(forms, user, reply, Message("user", _ASK2)), ANSWER, _ASK2)
     ending = _last_terminator(last, middle, gap)
     terminators = [
         ending,
-        _middle_terminator(last, gap, middle, once[: once.find(_ASK)], stop_texts),
+        _middle_terminator(last, gap, middle, once[: once.find(ASK)], stop_texts),
     ]
     return Probe(
         forms=forms,
@@ -131,8 +93,7 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
         prompt_opens_reply=opens,
         terminators=tuple(dict.fromkeys(filter(None, terminators))),
         ends_open=not last.strip(),
-        takes_tools=takes_tools,
-        takes_calls=takes_calls,
+        tools=tools,
         thought_markers=markers,
         keeps_thoughts=keeps,
         prompts_only=trial.prompts_only,
@@ -158,7 +119,7 @@ def _unit_start(text: str, index: int) -> int:
     return index
 
 
-def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
+def _content_forms(renderer: ChatRenderer) -> tuple[Trial, Forms]:
     """Find out in which form content is taken, and what must be there besides.
 
     Raises:
@@ -167,19 +128,19 @@ def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
     everyone = frozenset({"system", "user", "assistant", "tool"})
     choices = (frozenset(), everyone, frozenset({"user"}), frozenset({"user", "assistant"}))
     system = (Message("system", _SYSTEM),)
-    preambles = (((), ()), (system, ()), ((), (_TOOL,)), (system, (_TOOL,)))
+    preambles = (((), ()), (system, ()), ((), (TOOL,)), (system, (TOOL,)))
     for preamble, tools in preambles:
-        trial = _Trial(renderer, preamble, tools)
+        trial = Trial(renderer, preamble, tools)
         for part_roles in choices:
             forms = Forms(part_roles=part_roles)
-            text = trial.render(forms, Message("user", _ASK), Message("assistant", _ANSWER))
-            if _ASK in text and _ANSWER in text:
+            text = trial.render(forms, Message("user", ASK), Message("assistant", ANSWER))
+            if ASK in text and ANSWER in text:
                 return trial, forms
-    trial = _Trial(renderer, prompts_only=True)
-    turns = (Message("user", _ASK), Message("assistant", _ANSWER), Message("user", _ASK2))
-    if all(word in trial.render(Forms(), *turns) for word in (_ASK, _ANSWER, _ASK2)):
+    trial = Trial(renderer, prompts_only=True)
+    turns = (Message("user", ASK), Message("assistant", ANSWER), Message("user", _ASK2))
+    if all(word in trial.render(Forms(), *turns) for word in (ASK, ANSWER, _ASK2)):
         return trial, Forms()
-    plain = [{"role": "user", "content": _ASK}, {"role": "assistant", "content": _ANSWER}]
+    plain = [{"role": "user", "content": ASK}, {"role": "assistant", "content": ANSWER}]
     try:
         renderer.render(plain)
         reason = "what was said does not appear in the text"
@@ -191,74 +152,32 @@ def _content_forms(renderer: ChatRenderer) -> tuple[_Trial, Forms]:
     )
 
 
-def _system_form(trial: _Trial, forms: Forms) -> Any:
-    turns = (Message("user", _ASK), Message("assistant", _ANSWER))
+def _system_form(trial: Trial, forms: Forms) -> Any:
+    turns = (Message("user", ASK), Message("assistant", ANSWER))
     if not trial.preamble:
         turns = (Message("system", _SYSTEM), *turns)
     return "message" if _SYSTEM in trial.render(forms, *turns) else "merged"
 
 
-def _reasoning(trial: _Trial, forms: Forms) -> tuple[Forms, tuple[str, str] | None, bool]:
+def _reasoning(trial: Trial, forms: Forms) -> tuple[Forms, tuple[str, str] | None, bool]:
     """Find out whether `reasoning_content` is read, what surrounds it, and whether it stays."""
     field = replace(forms, reasoning="field")
-    user = Message("user", _ASK)
-    thoughtful = Message("assistant", _ANSWER, reasoning_content=_THOUGHT)
+    user = Message("user", ASK)
+    thoughtful = Message("assistant", ANSWER, reasoning_content=_THOUGHT)
     text = trial.render(field, user, thoughtful)
-    if _THOUGHT not in text or text.find(_THOUGHT) > text.find(_ANSWER):
+    if _THOUGHT not in text or text.find(_THOUGHT) > text.find(ANSWER):
         shown = _THOUGHT in trial.render(forms, user, thoughtful)
         return (forms if shown else replace(forms, reasoning="dropped")), None, True
     before = text[: text.find(_THOUGHT)]
-    units = list(_CONTROL.finditer(before, before.find(_ASK) + len(_ASK)))
-    bare = trial.render(field, user, Message("assistant", _ANSWER))
+    units = list(_CONTROL.finditer(before, before.find(ASK) + len(ASK)))
+    bare = trial.render(field, user, Message("assistant", ANSWER))
     start = min(
         _unit_start(before, shared_prefix(before, bare)),
         units[-1].start() if units else len(before),
     )
     later = Message("assistant", _ANSWER2, reasoning_content="x")
     longer = trial.render(field, user, thoughtful, Message("user", _ASK2), later)
-    return field, (before[start:], _between(text, _THOUGHT, _ANSWER)), _THOUGHT in longer
-
-
-def _tools(trial: _Trial, forms: Forms) -> tuple[Forms, bool, bool]:
-    """Find out whether tools are offered, and in which form calls are taken."""
-    user = Message("user", _ASK)
-    offered = replace(trial, tools=(_TOOL,))
-    plain = replace(trial, tools=())
-    takes_tools = "look_up" in offered.render(forms, user, prompt=True)
-    takes_tools = takes_tools and "look_up" not in plain.render(forms, user, prompt=True)
-    for length in (None, 9):
-        for arguments in ("dict", "string"):
-            candidate = replace(forms, arguments=arguments, call_id_length=length)
-            if _calls_work(offered, candidate):
-                return candidate, takes_tools, True
-    return forms, takes_tools, False
-
-
-def _calls_work(trial: _Trial, forms: Forms) -> bool:
-    text = _called(trial, forms)
-    if not text:
-        return False
-    around = text[max(0, text.rfind(_WORD) - 5) : text.rfind(_WORD)]
-    # A string that is written as JSON once more, or a dict as Python writes it: try the other form.
-    mangled = "\\" in around or "&" in around or around.endswith("'")
-    if not mangled or forms.arguments == "string":
-        return True
-    return f'"{_WORD}"' not in _called(trial, replace(forms, arguments="string"))
-
-
-def _called(trial: _Trial, forms: Forms) -> str:
-    """Return the text of a call up to its result, or an empty string where it is lost."""
-    identity = "call_0123456789abcdef"
-    call = ToolCall("look_up", {"word": _WORD, "times": 2}, id=identity)
-    text = trial.render(
-        forms,
-        Message("user", _ASK),
-        Message("assistant", "", tool_calls=(call,)),
-        Message("tool", _RESULT, name="look_up", tool_call_id=identity),
-        Message("assistant", _ANSWER),
-    )
-    called = text[: text.find(_RESULT)] if _RESULT in text else ""
-    return called if "look_up" in called and _WORD in called else ""
+    return field, (before[start:], _between(text, _THOUGHT, ANSWER)), _THOUGHT in longer
 
 
 def _last_terminator(last: str, middle: str, header: str) -> str:

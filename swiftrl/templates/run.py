@@ -15,7 +15,7 @@ from swiftrl.templates.mask import Rendered, locate
 from swiftrl.templates.probe import Probe
 from swiftrl.templates.render import ChatRenderer, render_reply
 
-__all__ = ["Rules", "Run"]
+__all__ = ["Rules", "Run", "shorter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +107,15 @@ class Run:
 
 def _trains(message: Message) -> bool:
     return message.role == "assistant" and message.loss is not False and message.loss_scale != 0
+
+
+def shorter(
+    messages: Sequence[Message], end: int, skipped: Sequence[int]
+) -> list[tuple[int, list[int] | None]]:
+    """Return where to cut a conversation for the turns that its text up to `end` cannot train."""
+    cuts: dict[int, list[int]] = {}
+    for index in skipped:
+        following = range(index + 1, len(messages))
+        cut = next((i for i in following if messages[i].role == "user"), len(messages))
+        cuts.setdefault(cut if cut < end else index + 1, []).append(index)
+    return sorted(cuts.items())

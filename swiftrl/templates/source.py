@@ -24,6 +24,10 @@ class TemplateOptions:
         response_prefix: text that every reply starts with, given and not trained.
         variables: more variables for the template.
         stop_tokens: tokens that end a reply besides the tokenizer's EOS and the template's own.
+        agent_template: the tool-call syntax that writes tools and calls, whatever the template
+            does; None leaves to it what it takes.
+        tool_syntax: the syntax that the model's family is known to use.
+        reasoning: the marks around thoughts that it is known to use.
         fallback: a name in the library, for a model that publishes no template.
     """
 
@@ -32,6 +36,9 @@ class TemplateOptions:
     response_prefix: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
     stop_tokens: tuple[str, ...] = ()
+    agent_template: str | None = None
+    tool_syntax: str | None = None
+    reasoning: str | None = None
     fallback: str | None = None
 
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Literal
-
-import numpy as np
 
 from swiftrl.core import log
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message, Part
 from swiftrl.templates.compose import Segment, compose
 from swiftrl.templates.convert import prepare, to_messages
-from swiftrl.templates.encoding import Encoded
+from swiftrl.templates.dialect import speak
+from swiftrl.templates.encoding import Encoded, encoded_as
 from swiftrl.templates.fingerprint import template_fingerprint
 from swiftrl.templates.guard import control_guard
 from swiftrl.templates.media import MediaOptions, media_encoder, media_of
 from swiftrl.templates.pieces import PieceEncoder
-from swiftrl.templates.probe import Probe, control_units, probe_template
+from swiftrl.templates.probe import Probe, probe_template
 from swiftrl.templates.render import ChatRenderer
-from swiftrl.templates.run import Rules, Run
+from swiftrl.templates.run import Rules, Run, shorter
 from swiftrl.templates.source import TemplateOptions, build_renderer
+from swiftrl.templates.stops import stop_token_ids
+from swiftrl.templates.stream import StreamParser
 
 __all__ = ["Template", "TrainMode"]
 
 TrainMode = Literal["default", "last_round", "all"]
+_TAIL = 64  # tokens of a prompt's end that hold all that it opens for the reply
 _NOTHING = "no assistant turn to train on in this conversation."
 
 
@@ -40,6 +43,7 @@ class Template:
 
     Attributes:
         probe: what the template wants and does.
+        dialect: how the model writes tool calls and thoughts.
         media: expands media; None for models of text.
         stop_token_ids: tokens at which a reply ends, EOS first.
         fingerprint: changes whenever the same conversation might be encoded differently.
@@ -57,12 +61,13 @@ class Template:
         eos = tokenizer.eos_token
         self._stop_texts = tuple(filter(None, (eos, *options.stop_tokens)))
         self.probe: Probe = probe_template(renderer, self._stop_texts)
+        self.dialect, self.probe = speak(renderer, self.probe, options, self._stop_texts)
         self.media = media_encoder(renderer, processor, media)
         if self.media is not None:
             forms = dataclasses.replace(self.probe.forms, media=self.media.kinds)
             self.probe = dataclasses.replace(self.probe, forms=forms)
         self.renderer = renderer
-        self.stop_token_ids = self._find_stop_ids()
+        self.stop_token_ids = stop_token_ids(tokenizer, self.probe, options)
         self._rules = Rules(
             renderer, self.probe, control_guard(tokenizer, renderer.sources), self._stop_texts
         )
@@ -180,7 +185,7 @@ class Template:
             encoded, skipped = self._attempt(run, wanted)
             if encoded is not None:
                 sequences.append(dataclasses.replace(encoded, skipped_turns=0))
-            pending += _shorter(messages, end, skipped)
+            pending += shorter(messages, end, skipped)
         return tuple(reversed(sequences))
 
     def encode_pair(
@@ -211,29 +216,46 @@ class Template:
         ids = list(self.tokenizer(text)["input_ids"])
         if self.tokenizer.eos_token_id is not None and ids[-1:] != [self.tokenizer.eos_token_id]:
             ids.append(self.tokenizer.eos_token_id)
-        return _encoded(ids, [1.0] * len(ids))
+        return encoded_as(ids, [1.0] * len(ids))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of `token_ids`."""
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
 
+    def parser(
+        self, prompt: Sequence[int], tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> StreamParser:
+        """Return a parser of the reply to `prompt`; feed it text that holds the model's marks.
+
+        Args:
+            prompt: tokens; their end tells whether thoughts are open.
+            tools: on offer; None where unknown, empty: nothing is a call.
+        """
+        tail = self.decode(prompt[-_TAIL:])
+        return self.dialect.parser(tools, tail.removesuffix(self.options.response_prefix))
+
+    @functools.cached_property
+    def mark_token_ids(self) -> frozenset[int]:
+        """Special tokens that a reply's text must show, for `parser` to see its marks."""
+        return self.dialect.mark_token_ids(self.tokenizer)
+
     def _prepared(self, conversation: Conversation) -> Conversation:
         self.check()
-        if conversation.tools and not self.probe.takes_tools:
-            self._explain_tools(len(conversation.tools))
+        self._tell_of_tools(len(conversation.tools))
         return self._with_system(conversation)
 
-    def _explain_tools(self, count: int) -> None:
-        """Refuse tools that a template ignores; where it writes calls, only say so, once."""
-        known = f"{self.renderer.name} writes no tools into the text, but the conversation offers"
-        if not self.probe.takes_calls:
-            raise TemplateError(
-                f"{known} {count}. Describe them in the system message, or choose another "
-                "--template."
-            )
-        if not self._told_of_tools:
-            self._told_of_tools = True
-            log.warn(f"{known} {count}: the model learns calls of tools that it is not shown.")
+    def _tell_of_tools(self, count: int) -> None:
+        """Say once that a template writes calls of tools that it does not show."""
+        use, writing = self.probe.tools, self.probe.forms.writing
+        offered = use.offers or (writing is not None and writing.offers)
+        if not count or not use.calls or offered or self._told_of_tools:
+            return
+        self._told_of_tools = True
+        log.warn(
+            f"{self.renderer.name} writes no tools into the text, but the conversation offers "
+            f"{count}: the model learns calls of tools that it is not shown. --agent_template "
+            f"{self.dialect.syntax_name} would list them."
+        )
 
     def _with_system(self, conversation: Conversation) -> Conversation:
         system = self.options.system
@@ -284,7 +306,7 @@ class Template:
         if trained and not set(ids[last][-1:]) & set(self.stop_token_ids):
             ids[last + 1 :] = [[self._eos()]]
             weights[last + 1 :] = [[segments[last].weight]]
-        encoded = _encoded(list(chain(*ids)), list(chain(*weights)), skipped)
+        encoded = encoded_as(list(chain(*ids)), list(chain(*weights)), skipped)
         return dataclasses.replace(encoded, media=parts) if parts else encoded
 
     def _eos(self) -> int:
@@ -306,31 +328,3 @@ class Template:
         if self.media is not None:
             self.media.expand(ids, weights, media)
         return ids, weights
-
-    def _find_stop_ids(self) -> tuple[int, ...]:
-        eos = self.tokenizer.eos_token_id
-        found = [] if eos is None else [eos]
-        ends = [control_units(text)[-1:] for text in self.probe.terminators]
-        for text in (*self.options.stop_tokens, *(units[0] for units in ends if units)):
-            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            if len(ids) == 1:
-                found.append(ids[0])
-        return tuple(dict.fromkeys(found))
-
-
-def _shorter(
-    messages: Sequence[Message], end: int, skipped: Sequence[int]
-) -> list[tuple[int, list[int] | None]]:
-    """Return where to cut a conversation for the turns that its text up to `end` cannot train."""
-    cuts: dict[int, list[int]] = {}
-    for index in skipped:
-        following = range(index + 1, len(messages))
-        cut = next((i for i in following if messages[i].role == "user"), len(messages))
-        cuts.setdefault(cut if cut < end else index + 1, []).append(index)
-    return sorted(cuts.items())
-
-
-def _encoded(ids: list[int], weights: list[float], skipped: int = 0) -> Encoded:
-    token_ids, loss_weights = np.array(ids, np.int32), np.array(weights, np.float32)
-    loss_weights[:1] = 0  # nothing precedes the first token that could predict it
-    return Encoded(token_ids, loss_weights, skipped_turns=skipped)

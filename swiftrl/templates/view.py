@@ -76,21 +76,32 @@ def json_view(template: Template, encoded: Encoded) -> dict[str, Any]:
 
 def describe(template: Template) -> dict[str, Any]:
     """Return what the probe found, as plain data."""
-    probe = template.probe
+    probe, writing = template.probe, template.probe.forms.writing
     return {
         "template": template.renderer.name,
         "content": dict.fromkeys(sorted(probe.forms.part_roles), "parts") or "text",
         "system": probe.forms.system,
         "reasoning": probe.forms.reasoning,
         "keeps_thoughts": probe.keeps_thoughts,
-        "tools": probe.takes_tools,
-        "tool_calls": probe.takes_calls,
+        "tools": _who(not writing or not writing.offers),
+        "tool_calls": _who(not writing or not writing.calls),
+        "tool_syntax": template.dialect.syntax_name or "none known",
+        "reasoning_marks": _marks(template),
         "tool_arguments": probe.forms.arguments,
         "generation_prompt": probe.generation_prompt,
         "terminators": list(probe.terminators),
         "stop_tokens": [template.decode([token]) for token in template.stop_token_ids],
         "eos_appended": probe.ends_open,
     }
+
+
+def _who(template_does: bool) -> str:
+    return "by the template" if template_does else "by swiftrl, as plain turns"
+
+
+def _marks(template: Template) -> str:
+    marks = template.dialect.marks
+    return "none" if marks is None else f"{marks.open} {marks.close}"
 
 
 def _runs(template: Template, encoded: Encoded) -> Iterator[tuple[float, str]]:

@@ -230,3 +230,23 @@ def test_an_evaluation_leaves_training_as_it_was(tmp_path):
         assert code == 0
         runs.append([entry["grad_norm"] for entry in metrics(output) if "loss" in entry])
     assert runs[0] == runs[1]
+
+
+def test_rows_with_tools_train_a_template_that_has_no_place_for_them(tmp_path, capsys):
+    tool = {"name": "get_weather", "parameters": {"properties": {"city": {"type": "string"}}}}
+    called = {"role": "assistant", "content": "", "tool_calls": [
+        {"function": {"name": "get_weather", "arguments": {"city": "Rome"}}}]}  # fmt: skip
+    turns = [{"role": "user", "content": "Rain in Rome?"}, called,
+             {"role": "tool", "content": "no"},
+             {"role": "assistant", "content": "No."}]  # fmt: skip
+    row = json.dumps({"messages": turns, "tools": [tool]})
+    data = tmp_path / "tools.jsonl"
+    data.write_text(f"{row}\n" * 8)
+    for words in ([], ["--template", "gemma"], ["--agent_template", "react"]):
+        folder = tmp_path / "-".join(["run", *words])
+        assert train(folder, "--dataset", str(data), *words, command="sft")[0] == 0
+    capsys.readouterr()
+    assert main(["template", *MODEL[:2], "--data", str(data), "--agent_template", "react"]) == 0
+    shown = capsys.readouterr().out
+    assert "\u00abAction: get_weather" in shown.replace("\n", "") or "Action: get_weather" in shown
+    assert "Observation: no" in shown and "react" in shown

@@ -4,6 +4,8 @@ import pytest
 import tiny_models
 
 from swiftrl.core.messages import Conversation, Message
+from swiftrl.data.row_encoder import TemplateRowEncoder
+from swiftrl.data.rows import Origin, RawRow
 from swiftrl.engine.base import Chunk, Completion
 from swiftrl.engine.batch import Question, answer_all
 from swiftrl.engine.chat import Chat
@@ -212,3 +214,59 @@ def test_sampling_follows_the_user_then_the_model_then_greedy():
     assert told.repetition_penalty == 1.05
     asked = sampling_params(GenerationConfig(temperature=0, top_k=5, stop_words=["x"]), Published())
     assert (asked.temperature, asked.top_k, asked.stop) == (0, 5, ("x",))
+
+
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {}}}
+
+
+class Caller(Parrot):
+    """An engine that thinks, calls a function twice, and answers once it has the results."""
+
+    def stream(self, prompt, sampling, media=None):
+        text = TOKENIZER.decode(prompt)
+        self.prompts.append(text)
+        reply = "It is dry."
+        if "wet?" in text and "<tool_response>" not in text:
+            call = (
+                '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+            )
+            reply = f"<think>\nI must look.\n</think>\n\nOne moment.\n{call}\n{call}"
+        for start in range(0, len(reply), 5):
+            yield Chunk(reply[start : start + 5], (1,))
+        yield Chunk("", (), Completion((1,), (0.0,), reply, "stop"))
+
+
+def test_thoughts_and_calls_are_shown_apart(template):
+    lines = ["wet?", "/result sunny", "/result 20 degrees", "/result again", "thanks"]
+    shown, chat = talk(template, lines, Caller(), tools=[WEATHER])
+    assert "[thoughts] I must look.\nOne moment.\n[call get_weather" in shown
+    assert shown.count('[call get_weather {"city": "Rome"}]') == 2
+    assert "[get_weather: noted; next get_weather]" in shown
+    assert "no function was called, or all have answered" in shown
+    assert roles(chat) == ["user", "assistant", "tool", "tool", "assistant", "user", "assistant"]
+    called = chat.messages[1]
+    assert (called.reasoning_content, called.content) == ("I must look.", "One moment.")
+    assert [call.arguments for call in called.tool_calls] == [{"city": "Rome"}] * 2
+    assert "sunny" in chat.engine.prompts[1] and "20 degrees" in chat.engine.prompts[1]
+
+
+def test_without_tools_nothing_is_a_call(template):
+    shown, chat = talk(template, ["wet?"], Caller())
+    assert "<tool_call>" in shown and not chat.messages[1].tool_calls
+
+
+def test_undo_takes_back_calls_and_results(template):
+    lines = ["hello", "wet?", "/result a", "/result b", "/undo"]
+    _, chat = talk(template, lines, Caller(), tools=[WEATHER])
+    assert roles(chat) == ["user", "assistant"]
+
+
+def test_a_saved_chat_with_tools_is_a_row_that_trains(template, tmp_path):
+    file = tmp_path / "chats.jsonl"
+    lines = ["wet?", "/result a", "/result b", f"/save {file}"]
+    talk(template, lines, Caller(), tools=[WEATHER])
+    [row] = [json.loads(line) for line in file.read_text().splitlines()]
+    assert row["tools"] == [WEATHER]
+    assert row["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"city": "Rome"}
+    encoder = TemplateRowEncoder(template, "instruction")
+    assert encoder(RawRow(Origin("chats.jsonl", 1), row))[0].sequences[0].num_trained > 0

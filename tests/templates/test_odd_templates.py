@@ -173,7 +173,7 @@ def test_renderer_of_prompts_is_the_vendors(load):
 
 
 def test_calls_train_where_a_template_shows_no_tools(load, capsys):
-    template = load("thinking")
+    template = load("thinking", system=None)  # one that has told no other test
     tool = {"type": "function", "function": {"name": "look", "parameters": {}}}
     call = Message("assistant", "", tool_calls=(ToolCall("look", {"word": "rain"}),))
     said = Conversation((*CHAT.messages[:1], call), (tool,))

@@ -8,6 +8,7 @@ from swiftrl.templates.convert import prepare, to_messages
 from swiftrl.templates.probe import probe_template
 from swiftrl.templates.render import ChatRenderer
 from swiftrl.templates.template import Template
+from swiftrl.templates.trial import ToolUse
 
 
 @pytest.mark.parametrize(
@@ -50,11 +51,9 @@ def test_system(load):
 
 
 def test_tools_and_calls(load):
-    chatml, llama3 = load("chatml").probe, load("llama3").probe
-    assert chatml.takes_tools and chatml.takes_calls
-    assert not llama3.takes_tools and not llama3.takes_calls
-    thinking = load("thinking").probe
-    assert thinking.takes_calls and not thinking.takes_tools
+    assert load("chatml").probe.tools == ToolUse(True, True, True, True)
+    assert load("llama3").probe.tools == ToolUse()
+    assert load("thinking").probe.tools == ToolUse(False, True, True, True)
 
 
 def test_argument_form(load):

@@ -3,6 +3,7 @@
 import json
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given, settings
@@ -234,6 +235,12 @@ def test_every_syntax_and_marks_that_families_name_exist():
         assert spec.tool_syntax is None or spec.tool_syntax in NAMES, spec.name
         assert spec.reasoning is None or spec.reasoning in MARKS, spec.name
     assert {s.marks for _, s in SYNTAXES.items() if s.marks is not None} <= set(MARKS)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_documents_list_every_syntax(language):
+    page = Path(__file__).parents[2] / "docs" / language / "templates.md"
+    assert re.findall(r"^\| `(\w+)` \| ", page.read_text("utf-8").split("\n## ")[3], re.M) == NAMES
 
 
 THOUGHTS = "I wonder.\n\n1 < 2?"

@@ -39,6 +39,11 @@ class InferConfig:
         [], "Pictures that the first message shows, where its <image> tags stand or before it."
     )
     videos: list[str] = setting([], "Videos that the first message shows, by <video> tags.")
+    tools: str | None = setting(
+        None,
+        "A JSON file with the functions that the model may call in the chat, as data sets have "
+        'them in "tools"; /result tells what a call returned.',
+    )
     audios: list[str] = setting([], "Audio that the first message plays, by <audio> tags.")
 
 
@@ -60,6 +65,7 @@ def run(settings: Settings) -> int:
         loaded.tokenizer,
         stop_token_ids=template.stop_token_ids,
         max_batch_size=generation.max_batch_size,
+        shown_token_ids=template.mark_token_ids,
     )
     data = settings[DataConfig]
     if data.dataset or data.val_dataset:
@@ -71,7 +77,8 @@ def _chat(config: InferConfig, engine: Any, template: Any, sampling: Any) -> int
     from swiftrl.engine.chat import Chat
 
     media = {"image": config.images, "video": config.videos, "audio": config.audios}
-    chat = Chat(engine, template, sampling, media=media)
+    tools = _tools(config.tools)
+    chat = Chat(engine, template, sampling, media=media, tools=tools)
     if config.prompt is not None:
         chat.ask(config.prompt)
     elif sys.stdin.isatty():
@@ -80,9 +87,23 @@ def _chat(config: InferConfig, engine: Any, template: Any, sampling: Any) -> int
         chat.run()
     else:
         # Piped lines are questions; the prompt sign would only litter the output.
-        chat = Chat(engine, template, sampling, media=media, read=lambda sign: input())
+        chat = Chat(engine, template, sampling, media=media, tools=tools, read=lambda sign: input())
         chat.run()
     return 0
+
+
+def _tools(name: str | None) -> tuple[dict[str, Any], ...]:
+    from swiftrl.data.rows import BadRow
+    from swiftrl.data.toolcalls import parse_tools
+
+    if name is None:
+        return ()
+    try:
+        return parse_tools(Path(name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--tools {name}: cannot be read: {error}.") from error
+    except BadRow as error:
+        raise ConfigError(f"--tools {name}: {error}") from None
 
 
 def _answer_rows(settings: Settings, engine: Any, template: Any, sampling: Any) -> int:
