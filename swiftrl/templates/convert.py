@@ -30,7 +30,9 @@ class Forms:
         reasoning: "field" where `reasoning_content` is read, "inline" where thoughts must stand in
             the content as `<think>...</think>`, "dropped" where neither reaches the text.
         system: "message", or "merged" into the first user turn where the template has none.
+        call_ids: calls must have ids, and results name them.
         call_id_length: exact length of a tool call's id where the template insists on one.
+        result_names: results must name their function.
         media: kinds of media that may stand in the content.
         writing: writes what the template does not take of tools and calls.
     """
@@ -39,7 +41,9 @@ class Forms:
     arguments: Literal["dict", "string"] = "dict"
     reasoning: Literal["field", "inline", "dropped"] = "inline"
     system: Literal["message", "merged"] = "message"
+    call_ids: bool = False
     call_id_length: int | None = None
+    result_names: bool = False
     media: frozenset[str] = field(default_factory=frozenset)
     writing: ToolWriting | None = None
 
@@ -76,8 +80,8 @@ def prepare(conversation: Conversation, forms: Forms) -> Conversation:
     messages = list(conversation.messages)
     if forms.system == "merged":
         messages = _merge_system(messages)
-    if forms.call_id_length is not None:
-        messages = _with_call_ids(messages)
+    if forms.call_ids or forms.result_names:
+        messages = _with_call_ids(messages, forms)
     if forms.reasoning != "inline":
         messages = [normalise(message) for message in messages]
     return Conversation(tuple(messages), conversation.tools)
@@ -125,22 +129,29 @@ def _merge_system(messages: list[Message]) -> list[Message]:
     return [dataclasses.replace(user, content=content), *rest[1:]]
 
 
-def _with_call_ids(messages: list[Message]) -> list[Message]:
-    """Give an id to calls that have none, and to results the id of the call they follow."""
-    named, open_calls = [], []
+def _with_call_ids(messages: list[Message], forms: Forms) -> list[Message]:
+    """Give ids to calls that have none, and to results the id and the name of their call."""
+    named: list[Message] = []
+    waiting: list[ToolCall] = []
     for index, message in enumerate(messages):
         if message.tool_calls:
-            calls = tuple(
-                dataclasses.replace(call, id=call.id or f"call{index:03d}{number:02d}")
-                for number, call in enumerate(message.tool_calls)
-            )
+            calls = message.tool_calls
+            if forms.call_ids:
+                calls = tuple(
+                    dataclasses.replace(call, id=call.id or f"call{index:03d}{number:02d}")
+                    for number, call in enumerate(calls)
+                )
             message = dataclasses.replace(message, tool_calls=calls)
-            open_calls = [call.id for call in calls]
-        elif message.role == "tool":
-            answered = message.tool_call_id
-            if answered is None and open_calls:
-                message = dataclasses.replace(message, tool_call_id=open_calls[0])
-            open_calls = [call for call in open_calls if call != message.tool_call_id]
+            waiting = list(calls)
+        elif message.role == "tool" and waiting:
+            own = [call for call in waiting if call.id and call.id == message.tool_call_id]
+            call = (own or waiting)[0]
+            waiting.remove(call)
+            message = dataclasses.replace(
+                message,
+                tool_call_id=message.tool_call_id or (call.id if forms.call_ids else None),
+                name=message.name or (call.name if forms.result_names else None),
+            )
         named.append(message)
     return named
 

@@ -88,8 +88,15 @@ def try_tools(trial: Trial, forms: Forms) -> tuple[Forms, ToolUse]:
             if _calls_work(offered, candidate):
                 beside = _SAID in _called(offered, candidate, said=_SAID)
                 several = _OTHER in _called(offered, candidate, words=(_WORD, _OTHER))
-                return candidate, ToolUse(offers, True, beside, several)
+                return _with_needs(offered, candidate), ToolUse(offers, True, beside, several)
     return forms, ToolUse(offers)
+
+
+def _with_needs(trial: Trial, forms: Forms) -> Forms:
+    """Return the forms with what a template insists on that data may lack."""
+    ids = forms.call_id_length is not None or not _called(trial, forms, ids=(None, None))
+    names = not _called(trial, forms, result_name=None)
+    return replace(forms, call_ids=ids, result_names=names)
 
 
 def _calls_work(trial: Trial, forms: Forms) -> bool:
@@ -104,11 +111,19 @@ def _calls_work(trial: Trial, forms: Forms) -> bool:
     return f'"{_WORD}"' not in _called(trial, replace(forms, arguments="string"))
 
 
-def _called(trial: Trial, forms: Forms, said: str = "", words: tuple[str, ...] = (_WORD,)) -> str:
+def _called(
+    trial: Trial,
+    forms: Forms,
+    *,
+    said: str = "",
+    words: tuple[str, ...] = (_WORD,),
+    ids: tuple[str | None, ...] = _IDS,
+    result_name: str | None = "look_up",
+) -> str:
     """Return the text of calls up to their results, or an empty string where it is lost."""
-    named = list(zip(words, _IDS, strict=False))
+    named = list(zip(words, ids, strict=False))
     calls = tuple(ToolCall("look_up", {"word": word, "times": 2}, id=id) for word, id in named)
-    results = (Message("tool", _RESULT, name="look_up", tool_call_id=id) for _, id in named)
+    results = (Message("tool", _RESULT, name=result_name, tool_call_id=id) for _, id in named)
     text = trial.render(
         forms,
         Message("user", ASK),

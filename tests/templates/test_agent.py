@@ -11,7 +11,6 @@ from swiftrl.core.messages import Conversation, Message, ToolCall, text_of
 from swiftrl.engine.detokenize import Detokenizer
 from swiftrl.templates import library
 from swiftrl.templates.source import TemplateOptions
-from swiftrl.templates.stream import parse_reply
 from swiftrl.templates.syntax import SYNTAXES
 from swiftrl.templates.template import Template
 
@@ -132,30 +131,55 @@ def test_tools_that_a_template_mentions_only(tokenizer_with):
     assert '<TOOLCALL>[{"name": "get_weather"' in text
 
 
-@pytest.mark.parametrize("name", library.names())
-@pytest.mark.parametrize("syntax", [None, "react", "qwen3_coder", "mistral_v11"])
-def test_every_library_template_trains_tools(tokenizer_with, trained, name, syntax):
+ANYWHERE = [name for name, syntax in SYNTAXES.items() if syntax.where != "reply"]
+PAIRED = [(name, library.names()[i % 7]) for i, name in enumerate(SYNTAXES.names())]
+
+
+@pytest.mark.parametrize(("syntax", "name"), [*PAIRED, *((None, name) for name in library.names())])
+def test_every_library_template_trains_tools(tokenizer_with, trained, syntax, name):
+    """The model is taught what is parsed, behind its prompt, and each turn extends the last."""
     template = Template.load(
         tokenizer_with(), chat_template=name, options=TemplateOptions(agent_template=syntax)
     )
-    conversation = agentic((ROME, OSLO), said="Let me look.")
-    spoken = SYNTAXES.get(syntax or "hermes")
-    texts = trained(template, template.encode(conversation))
+    assert template.dialect.syntax_name == (syntax or "hermes")
+    said = "Let me look." if template.dialect.syntax_name in ANYWHERE else ""
+    conversation = agentic((ROME, OSLO), said=said)
+    encoded = template.encode(conversation)
+    texts = trained(template, encoded)
     assert len(texts) == 2 and texts[1].strip().startswith("No rain.")
-    written = texts[0].strip()
-    for end in (*template.probe.terminators, "<|im_end|>"):
-        written = written.removesuffix(end).strip()
-    reply = parse_reply(written, spoken, None, (TOOL,))
-    assert [(call.name, call.arguments) for call in reply.calls] == [
-        (call.name, call.arguments) for call in (ROME, OSLO)
-    ]
-    assert reply.content == "Let me look."
-    text = template.render(conversation)
-    assert "Tells the weather." in text and "Dry.0" in text and "Dry.1" in text
     history = Conversation(conversation.messages[:1], conversation.tools)
     prompt = template.encode_prompt(history)
-    encoded = template.encode(conversation)
     assert encoded.token_ids[: encoded.first_trained].tolist() == prompt
+    parser = template.parser(prompt, (TOOL,))
+    written = texts[0].rstrip()
+    for end in (*template.probe.terminators, "<|im_end|>"):
+        written = written.removesuffix(end).rstrip()
+    parser.feed(written)
+    parser.finish()
+    assert [(call.name, call.arguments) for call in parser.reply.calls] == [
+        (call.name, call.arguments) for call in (ROME, OSLO)
+    ]
+    assert parser.reply.content.strip() == said
+    text = template.render(conversation)
+    assert "Tells the weather." in text and "Dry.0" in text and "Dry.1" in text
+    called = Conversation(conversation.messages[:2], conversation.tools)
+    assert text.startswith(template.render(called).rstrip().removesuffix("<|im_end|>"))
+
+
+NEEDY = LOOP.replace(
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content -}}",
+    "{%- if message.role == 'tool' and not (message.name and message.tool_call_id) -%}"
+    "{{- raise_exception('whose result?') -}}{%- endif -%}"
+    "{{- '<|im_start|>' + message.role + ' ' + message.name | default('') + '\\n' -}}"
+    "{{- message.content -}}",
+)
+
+
+def test_results_are_named_where_a_template_insists(tokenizer_with):
+    template = Template.load(tokenizer_with(NEEDY.replace("CALL", CALLS["hermes"])))
+    asked, called, *_, answer = agentic().messages
+    text = template.render(Conversation((asked, called, Message("tool", "Dry."), answer), (TOOL,)))
+    assert "<|im_start|>tool get_weather\nDry." in text
 
 
 def test_pairs_with_calls(load, trained):
