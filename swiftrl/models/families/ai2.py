@@ -40,6 +40,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.57.0",
+        tool_syntax="olmo3",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,

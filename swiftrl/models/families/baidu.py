@@ -55,6 +55,7 @@ SPECS = (
         lora_targets=LINEAR,
         min_transformers="4.54.0",
         markers=Markers(names=("a3b-thinking",)),
+        tool_syntax="hermes",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,

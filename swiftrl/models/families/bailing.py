@@ -50,6 +50,7 @@ SPECS = (
             "inclusionAI/Ling-1T",
             "inclusionAI/Ring-mini-2.0",
         ),
+        tool_syntax="hermes",
         capabilities=("chat", "tools", "reasoning"),
     ),
     ModelSpec(

@@ -40,6 +40,7 @@ SPECS = (
         lora_targets=LINEAR,
         towers=Towers(vision=("visual",), aligner=("visual.merger",)),
         min_transformers="5.8.0",
+        tool_syntax="hermes",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,

@@ -59,6 +59,7 @@ SPECS = (
         ),
         template="chatml",
         stop_tokens=("<|im_end|>",),
+        tool_syntax="internlm",
         capabilities=("base", "chat", "tools"),
     ),
     ModelSpec(

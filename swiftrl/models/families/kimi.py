@@ -58,7 +58,8 @@ SPECS = (
         hub_ids=same_ids("moonshotai/Kimi-K3"),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),
-        reasoning="think",
+        tool_syntax="kimi_k3",
+        reasoning="kimi_k3",
         capabilities=("chat", "tools", "reasoning"),
     ),
     ModelSpec(

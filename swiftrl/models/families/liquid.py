@@ -14,6 +14,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
         min_transformers="4.54.0",
+        tool_syntax="lfm2",
         capabilities=("chat", "tools"),
         quant_groups=(
             ("in_proj",),
@@ -29,6 +30,7 @@ SPECS = (
         hub_ids=same_ids("LiquidAI/LFM2-8B-A1B", "LiquidAI/LFM2-8B-A1B-preview"),
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
+        tool_syntax="lfm2",
         capabilities=("chat", "tools"),
         quant_groups=(
             ("in_proj",),

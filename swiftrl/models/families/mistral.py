@@ -174,6 +174,7 @@ SPECS = (
         min_transformers="4.50.0",
         markers=Markers(names=("reasoning-2512",)),
         tool_syntax="mistral",
+        reasoning="mistral",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
     ),
@@ -184,6 +185,7 @@ SPECS = (
         lora_targets=LATENT,
         min_transformers="5.4.0",
         tool_syntax="mistral",
+        reasoning="mistral",
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=LATENT_GROUPS,
     ),
@@ -204,6 +206,7 @@ SPECS = (
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
         min_transformers="5.22.0",
         tool_syntax="mistral",
+        reasoning="mistral",
         capabilities=("chat", "tools", "reasoning"),
     ),
     ModelSpec(

@@ -65,6 +65,7 @@ SPECS = (
         stop_tokens=("<|assistant_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),
         min_transformers="4.56.0",
+        tool_syntax="apertus",
         capabilities=("chat", "tools"),
         quant_groups=(("q_proj", "k_proj", "v_proj"), ("o_proj",), ("up_proj",), ("down_proj",)),
     ),
@@ -420,6 +421,7 @@ SPECS = (
             "meituan-longcat/LongCat-Flash-Chat-FP8", "meituan-longcat/LongCat-Flash-Chat"
         ),
         lora_targets=LATENT,
+        tool_syntax="longcat",
         capabilities=("chat", "tools"),
         quant_groups=LATENT_GROUPS,
     ),

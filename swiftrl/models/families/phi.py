@@ -44,6 +44,7 @@ SPECS = (
         stop_tokens=("<|end|>",),
         lora_targets=("o_proj", "qkv_proj", "gate_up_proj", "down_proj"),
         min_transformers="4.41.0",
+        tool_syntax="phi4",
         capabilities=("chat", "tools"),
         quant_groups=(("qkv_proj",), ("o_proj",), ("gate_up_proj",), ("down_proj",)),
     ),

@@ -20,6 +20,8 @@ SPECS = (
         stop_tokens=("<seed:eos>",),
         lora_targets=LINEAR,
         min_transformers="4.56.0",
+        tool_syntax="seed_oss",
+        reasoning="seed",
         capabilities=("base", "chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
     ),

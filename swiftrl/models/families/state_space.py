@@ -67,6 +67,7 @@ SPECS = (
             "o_proj",
         ),
         min_transformers="4.40.0",
+        tool_syntax="hunyuan",
         capabilities=("base", "chat", "tools"),
     ),
     ModelSpec(

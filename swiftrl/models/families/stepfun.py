@@ -74,6 +74,7 @@ SPECS = (
         name="step3p5",
         architectures=("Step3p5ForCausalLM",),
         hub_ids=same_ids("stepfun-ai/Step-3.5-Flash"),
+        tool_syntax="qwen3_coder",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
     ),
