@@ -235,7 +235,7 @@ class StreamParser:
         try:
             yield from self._syntax.read(scanner, self._calls)
             self._marked = True
-        except MalformedCall as error:
+        except (MalformedCall, RecursionError) as error:  # brackets nested beyond all reason
             scanner.at = max(scanner.at, min(scanner.mark + 1, len(scanner.text)))
             text = self._space + scanner.text[scanner.mark : scanner.at]
             text = text.lstrip() if self._marked and not self._content else text

@@ -176,6 +176,41 @@ def test_plain_text_stays_as_it_is(name, text):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_any_text_is_read_and_cuts_do_not_matter(name, data):
+    syntax = SYNTAXES.get(name)
+    call = ToolCall("get_weather", {"city": "Rome", "days": 2})
+    marks = marks_of(syntax)
+    texts = [
+        *syntax.starts(["get_weather"]),
+        *syntax.frames,
+        "get_weather",
+        '"',
+        "{",
+        "}",
+        "\n",
+        ":",
+    ]
+    texts += re.findall(r"<[^<>]+>|\W|\w+", syntax.render([call]))
+    texts += [marks.open, marks.close] if marks else []
+    text = "".join(data.draw(st.lists(st.sampled_from(texts), max_size=25)))
+    whole = parse_reply(text, syntax, marks, TOOLS)
+    parser, _ = fed(syntax, text, data.draw(st.lists(st.integers(0, 10**6), max_size=20)))
+    assert parser.reply == whole
+    assert fed(syntax, text, range(len(text)))[0].reply == whole
+
+
+@pytest.mark.parametrize("name", ["hermes", "gemma4", "lfm2", "qwen3_coder", "mistral_v11"])
+def test_brackets_nested_beyond_all_reason_are_content(name):
+    syntax = SYNTAXES.get(name)
+    text = syntax.render([ToolCall("search.docs", {"tags": "X"})]).replace('"X"', "X")
+    text = text.replace('<|"|>X<|"|>', "X").replace("X", "[" * 30000 + "]" * 30000)
+    reply = parse_reply(text, syntax, None, TOOLS)
+    assert reply.broken or reply.calls
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_tools_no_calls(name):
     syntax = SYNTAXES.get(name)
     text = syntax.render([ToolCall("get_weather", {"city": "Rome"})])
