@@ -9,7 +9,7 @@ from typing import Any
 
 from swiftrl.core.errors import TemplateError
 from swiftrl.templates.guard import MARK
-from swiftrl.templates.mask import Rendered, Span
+from swiftrl.templates.spans import Rendered, Span
 
 __all__ = ["Segment", "Turn", "compose"]
 

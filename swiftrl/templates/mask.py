@@ -12,58 +12,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from swiftrl.core.errors import TemplateError
 from swiftrl.templates.probe import Probe
-from swiftrl.templates.slots import Render, Slots, content_texts, says_nothing
+from swiftrl.templates.slots import Render, Slots
+from swiftrl.templates.spans import (
+    Rendered,
+    Span,
+    holds_others,
+    lost_leaves,
+    shown,
+    text_through,
+    verify,
+    verify_rest,
+)
 
-__all__ = ["Rendered", "Span", "locate"]
+__all__ = ["locate"]
 
 _UNIT = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\s+|[^<\[\s]+|.")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """What the assistant wrote in one turn, terminator included.
-
-    Attributes:
-        message: index of the message.
-        start: first character.
-        end: one past the last character.
-        prompt: text of the prompt that inference would put before the turn.
-        by_prefix: found between two prefixes; else by slots.
-        lost: which of the message's "content", "reasoning_content" and "tool_calls" the span does
-            not show.
-    """
-
-    message: int
-    start: int
-    end: int
-    prompt: str
-    by_prefix: bool
-    lost: tuple[str, ...] = ()
-
-    @property
-    def lost_speech(self) -> tuple[str, ...]:
-        """What is lost besides thoughts."""
-        return tuple(name for name in self.lost if name != "reasoning_content")
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A conversation's text and its assistant spans in order.
-
-    Attributes:
-        text: all of it.
-        spans: of the turns that were asked for and are shown.
-        hidden: those turns among the earlier ones that the text does not show as they were said.
-    """
-
-    text: str
-    spans: tuple[Span, ...]
-    hidden: tuple[int, ...] = ()
 
 
 def locate(
@@ -100,33 +68,20 @@ def locate(
             span = _by_slots(text, probe, slots, index, prompt, ends)
         if span is not None:
             span = _close(text, replace(span, end=min(span.end, _own_end(text, probe))), ends)
-            span = replace(span, lost=_lost(render, messages[: index + 1], text, span, slots))
-        if index + 1 < len(messages) and (span is None or span.lost_speech):
+            span = replace(span, lost=lost_leaves(render, messages[: index + 1], text, span, slots))
+        if index + 1 < len(messages) and not _as_said(messages, span, slots):
             hidden.append(index)  # a rewritten history: it may be shown where the text ends with it
             continue
-        spans.append(_shown(span, index))
-    _verify(messages, text, spans)
-    _verify_rest(messages, text, set(wanted), slots)
+        spans.append(shown(span, index))
+    verify(messages, text, spans)
+    verify_rest(messages, text, set(wanted), slots)
     return Rendered(text, tuple(spans), tuple(hidden))
 
 
-def _shown(span: Span | None, index: int) -> Span:
-    """Return the span of the last message.
-
-    Raises:
-        TemplateError: the template does not show it, or not all of it.
-    """
-    if span is None:
-        raise TemplateError(
-            f"message {index} (assistant) does not appear in the text that the chat template "
-            "writes, so it cannot be trained on."
-        )
-    for name in span.lost_speech[:1]:
-        raise TemplateError(
-            f"the chat template drops the {name.replace('_', ' ')} of message {index} (assistant); "
-            "it cannot be trained on as it stands."
-        )
-    return span
+def _as_said(messages: Sequence[Mapping[str, Any]], span: Span | None, slots: Slots) -> bool:
+    if span is None or span.lost_speech:
+        return False
+    return span.by_prefix or not holds_others(messages, span, slots)
 
 
 def _prompt(render: Render, history: Sequence[Mapping[str, Any]]) -> str:
@@ -147,44 +102,10 @@ def _by_prefix(
 ) -> Span | None:
     if not prompt or not text.startswith(prompt):
         return None
-    through = text if index + 1 == len(messages) else _through(render, messages[: index + 1])
+    through = text if index + 1 == len(messages) else text_through(render, messages[: index + 1])
     if not text.startswith(through) or len(through) < len(prompt):
         return None
     return Span(index, len(prompt), len(through), prompt, by_prefix=True)
-
-
-def _through(render: Render, messages: Sequence[Mapping[str, Any]]) -> str:
-    try:
-        return render(messages, False)
-    except TemplateError:
-        return ""
-
-
-def _lost(
-    render: Render,
-    through: Sequence[Mapping[str, Any]],
-    text: str,
-    span: Span,
-    slots: Slots,
-) -> tuple[str, ...]:
-    """Return which leaves of the turn that `through` ends with its span does not show."""
-    message, written = through[-1], text[span.start : span.end]
-    lost = []
-    for name in ("content", "reasoning_content"):
-        leaves = [leaf.strip() for leaf in content_texts(message.get(name))]
-        missing = [leaf for leaf in leaves if leaf and leaf not in written]
-        if not missing:
-            continue
-        # A template may trim lines or escape characters: then the leaf's slot tells. But what it
-        # shows in full where the turn is the last, it has cut here.
-        trimmed = slots.inside(span.message, name, span.start, span.end)
-        last = _through(render, through) if trimmed and not span.by_prefix else ""
-        if not trimmed or all(leaf in last for leaf in missing):
-            lost.append(name)
-    names = [call["function"]["name"] for call in message.get("tool_calls") or ()]
-    if any(called not in written for called in names):
-        lost.append("tool_calls")
-    return tuple(lost)
 
 
 def _by_slots(
@@ -265,34 +186,3 @@ def _close(text: str, span: Span, ends: tuple[str, ...]) -> Span:
         if following:
             end = span.end + len(max(following, key=len))
     return replace(span, end=end)
-
-
-def _verify(messages: Sequence[Mapping[str, Any]], text: str, spans: Sequence[Span]) -> None:
-    previous = 0
-    for span in spans:
-        if not previous <= span.start < span.end <= len(text):
-            if says_nothing(messages[span.message]):
-                raise TemplateError(
-                    f"message {span.message} (assistant) is empty and the chat template writes "
-                    "nothing behind it, so there is nothing to train on; remove it."
-                )
-            raise TemplateError(
-                f"message {span.message} (assistant) covers no text of its own in what the chat "
-                "template writes, so it cannot be trained on."
-            )
-        previous = span.end
-
-
-def _verify_rest(
-    messages: Sequence[Mapping[str, Any]], text: str, wanted: set[int], slots: Slots
-) -> None:
-    """Refuse a conversation of which the template leaves out a message."""
-    for index, message in enumerate(messages):
-        if index in wanted or message["role"] == "assistant":
-            continue  # a template may rewrite what the assistant said earlier
-        said = [part.strip() for part in content_texts(message.get("content"))]
-        if any(part and part not in text for part in said) and slots.drops(index):
-            raise TemplateError(
-                f"the chat template leaves out message {index} ({message['role']}); remove it, or "
-                "choose another --template."
-            )

@@ -81,11 +81,10 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
     header = prompted[prompted.find(ASK) + len(ASK) :] if opens else gap
     last = once[once.rfind(ANSWER) + len(ANSWER) :]
     middle = _between(trial.render(forms, user, reply, Message("user", _ASK2)), ANSWER, _ASK2)
-    ending = _last_terminator(last, middle, gap)
-    terminators = [
-        ending,
-        _middle_terminator(last, gap, middle, once[: once.find(ASK)], stop_texts),
-    ]
+    opening = once[: once.find(ASK)]
+    prompt = prompted[prompted.find(ASK) + len(ASK) :]
+    ending = _last_terminator(last, middle, gap, prompt, opening)
+    terminators = [ending, _middle_terminator(last, gap, middle, opening, stop_texts)]
     return Probe(
         forms=forms,
         generation_prompt=added,
@@ -97,7 +96,7 @@ def probe_template(renderer: ChatRenderer, stop_texts: Sequence[str] = ()) -> Pr
         thought_markers=markers,
         keeps_thoughts=keeps,
         prompts_only=trial.prompts_only,
-        appendix=_behind_reply(last, ending, gap),
+        appendix=last.strip()[len(ending) :].strip(),
     )
 
 
@@ -180,39 +179,58 @@ def _reasoning(trial: Trial, forms: Forms) -> tuple[Forms, tuple[str, str] | Non
     return field, (before[start:], _between(text, _THOUGHT, ANSWER)), _THOUGHT in longer
 
 
-def _last_terminator(last: str, middle: str, header: str) -> str:
+def _last_terminator(last: str, middle: str, gap: str, prompt: str, opening: str) -> str:
     """Return the text that ends a reply at the end of a conversation, or an empty string.
 
     Args:
         last: what follows the reply.
         middle: what stands between a reply and the next user turn's content.
-        header: what stands between a user turn's content and the reply.
+        gap: what stands between a user turn's content and the reply.
+        prompt: what follows the user turn's content in the reply's prompt.
+        opening: what precedes the first user turn's content.
     """
-    end, opened = last.strip(), header.strip()
-    if not _is_foreign(end, opened):
+    end, following = last.strip(), middle.lstrip()
+    if following.startswith(end) or not _goes_on(end, gap.strip(), prompt.strip()):
         return end
-    if end == opened and middle.lstrip().startswith(end):
-        return end
+    shared = end[: shared_prefix(end, following)]
+    turn_end = _CONTROL.match(gap.lstrip())
+    if turn_end and turn_end[0] in shared:
+        return shared[: shared.find(turn_end[0]) + len(turn_end[0])]
+    before = _before_opening(middle, opening)
+    if before and end.startswith(before):
+        return before
     # What both gaps share ends this turn: a control token, or else whole lines.
-    following = last.lstrip()
-    end = following[: shared_prefix(following, middle.lstrip())]
-    unit = _CONTROL.match(end)
-    return unit[0] if unit else end[: end.rfind("\n") + 1].strip()
+    unit = _CONTROL.match(shared)
+    return unit[0] if unit else shared[: shared.rfind("\n") + 1].strip()
 
 
-def _is_foreign(end: str, header: str) -> bool:
+def _goes_on(end: str, gap: str, prompt: str) -> bool:
     """Return whether the text behind a final reply is more than the reply's end.
 
     Some templates open the next assistant turn unasked, others append instructions.
     """
-    opens = bool(end and header) and (end.endswith(header) or header.endswith(end))
-    return opens or len(end.split()) > _TERMINATOR_WORDS
+    for header in filter(None, (gap, prompt)):
+        turn_end = _CONTROL.match(header)
+        opened = header[turn_end.end() :] if turn_end else header
+        if header.endswith(end) or (opened and end.endswith(opened.strip())):
+            return True
+        if turn_end and _opens(end, turn_end[0], opened):
+            return True
+    return len(end.split()) > _TERMINATOR_WORDS
 
 
-def _behind_reply(last: str, ending: str, header: str) -> str:
-    """Return what a template writes behind a final reply's end without being asked."""
-    foreign = _is_foreign(last.strip(), header.strip())
-    return last.strip()[len(ending) :].strip() if foreign else ""
+def _opens(end: str, turn_end: str, opened: str) -> bool:
+    """Return whether what follows a turn's end token is how the header behind it begins."""
+    behind = end[end.find(turn_end) + len(turn_end) :].strip() if turn_end in end else ""
+    return bool(behind) and opened.strip().startswith(behind)
+
+
+def _before_opening(middle: str, opening: str) -> str:
+    """Return what of the text between a reply and a user turn precedes the turn's opening."""
+    cut = len(middle) - shared_suffix(opening, middle)
+    if cut != _unit_start(middle, cut):
+        cut = middle.find(">", cut) + 1 or cut
+    return middle[:cut].strip()
 
 
 def _middle_terminator(last: str, gap: str, middle: str, opening: str, stops: Sequence[str]) -> str:
@@ -234,7 +252,4 @@ def _middle_terminator(last: str, gap: str, middle: str, opening: str, stops: Se
     unit = _CONTROL.match(following)
     if unit is not None and gap.lstrip().startswith(unit[0]):
         return unit[0]  # it ends a user turn as well
-    cut = len(middle) - shared_suffix(opening, middle)
-    if cut != _unit_start(middle, cut):
-        cut = middle.find(">", cut) + 1 or cut
-    return middle[:cut].strip()
+    return _before_opening(middle, opening)

@@ -11,9 +11,10 @@ from swiftrl.core.messages import Conversation, Message
 from swiftrl.templates.compose import Turn
 from swiftrl.templates.convert import guarded, prepare, to_messages
 from swiftrl.templates.guard import ControlGuard, plain_marks
-from swiftrl.templates.mask import Rendered, locate
+from swiftrl.templates.mask import locate
 from swiftrl.templates.probe import Probe
 from swiftrl.templates.render import ChatRenderer, render_reply
+from swiftrl.templates.spans import Rendered
 
 __all__ = ["Rules", "Run", "shorter"]
 

@@ -5,6 +5,7 @@ from jinja2 import TemplateError as JinjaError
 
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Message, ToolCall
+from swiftrl.templates.mask import locate
 from swiftrl.templates.template import Template
 
 PROMPT = "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
@@ -90,6 +91,14 @@ ODD = {
         "{{- m.content + '\\n\\n' -}}{%- endfor -%}{{- '### Reply:\\n' -}}",
         [["It is 2.", FINAL]],
     ),
+    "prompt always, a frame around replies": (
+        "{{- '<|im_start|>system\\nFrames.<|im_end|>' -}}{%- for m in messages -%}"
+        "{{- '<|im_start|>' + m.role + '\\n' -}}"
+        "{{- '<think>' + m.content + '</think>' if m.role == 'assistant' else m.content -}}"
+        "{{- '<|im_end|>' -}}{%- endfor -%}"
+        "{{- '<|im_start|>assistant\\n' -}}",
+        [["<think>It is 2.</think><|im_end|>", "<think>I am a friend.</think><|im_end|>"]],
+    ),
     "instructions behind the last": (
         LOOP
         + PROMPT
@@ -162,6 +171,35 @@ def test_an_empty_reply_without_an_end_is_refused(tokenizer_with):
     said = (*CHAT.messages[:1], Message("assistant", ""), *CHAT.messages[2:])
     with pytest.raises(TemplateError, match=r"message 1 \(assistant\) is empty"):
         template.encode(Conversation(said))
+
+
+def test_a_tools_result_inside_a_turn_never_trains(tokenizer_with):
+    """Calls first, then the tool's answer, then what was said beside the calls."""
+    source = """
+    {%- for m in messages if m.role != 'tool' -%}
+    {{- '<|im_start|>' + m.role + '\\n' -}}
+    {%- for call in m.tool_calls or [] -%}
+    {{- '<tool_call>' + call.function.name + (call.function.arguments | tojson) -}}
+    {%- for other in messages if other.role == 'tool' -%}{{- '<tool_response>' + other.content -}}
+    {%- endfor -%}{%- endfor -%}
+    {{- m.content + '<|im_end|>\\n' -}}
+    {%- endfor -%}"""
+    template = Template.load(tokenizer_with(source))
+    call = {"type": "function", "function": {"name": "look", "arguments": {"word": "rain"}}}
+    said = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "Wait.", "tool_calls": [call]},
+        {"role": "tool", "content": "It rains."},
+        {"role": "assistant", "content": "I am."},
+    ]
+
+    def render(messages, add_generation_prompt):
+        return template.renderer.render(messages, add_generation_prompt=add_generation_prompt)
+
+    found = locate(render, said, template.probe, wanted=[1, 3])
+    assert found.hidden == (1,)
+    written = [found.text[span.start : span.end] for span in found.spans]
+    assert written == ["<|im_start|>assistant\nI am.<|im_end|>"]
 
 
 def test_renderer_of_prompts_is_the_vendors(load):
