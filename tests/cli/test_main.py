@@ -63,7 +63,7 @@ def test_help_imports_neither_torch_nor_transformers(name):
         (["rlhf", "--config"], "--config: expected a YAML or JSON file behind it."),
         (["rlhf", "--beta"], "swiftrl: --beta: expected one argument. See swiftrl rlhf --help."),
         (["rlhf", "--columns", "a=b"], """e.g. '{"name": "value"}'."""),
-        (["rlhf", "--rlhf_type", "dop"], "Did you mean 'dpo'?"),
+        (["rlhf", "--rlhf_type", "dpoo"], "Did you mean 'dpo'"),
         (["rlhf", "--rlhf_type", "grpo"], "--rlhf_type grpo: not part of this version"),
         (["rlhf", "--use_vllm", "true"], "--use_vllm: vLLM serves rollouts"),
         (["rlhf", "--enable_dft_loss", "true"], "--enable_dft_loss: belongs to swiftrl sft"),
