@@ -31,7 +31,10 @@ _PLACEHOLDERS = {
     "audio": ("audio_token",),
 }
 _ARGUMENTS = {"image": "images", "video": "videos", "audio": "audio"}
-_TEXT_OUTPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+_NOT_THE_MODELS = {
+    "input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "video_metadata",
+}  # fmt: skip
+"""Outputs of processors that the model does not take as media."""
 _REFUSALS = (ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
@@ -236,7 +239,7 @@ class MediaEncoder:
         """
         media = [(part.kind, self._read(part)) for part in parts]
         made = self._processed(media, return_tensors="pt")
-        tensors = {name: value for name, value in made.items() if name not in _TEXT_OUTPUTS}
+        tensors = {name: value for name, value in made.items() if name not in _NOT_THE_MODELS}
         if "video_second_per_grid" in tensors:
             tensors["video_second_per_grid"] = self._grid_seconds(media)
         return tensors
