@@ -28,7 +28,8 @@ def product_dtype(device: torch.device, compute_dtype: torch.dtype) -> torch.dty
     narrow = compute_dtype in (torch.bfloat16, torch.float16)
     if not narrow or device.type != "cpu":
         return compute_dtype
-    able = torch.cpu.get_capabilities()
+    # torch 2.10 cannot say what the processor has: then nothing is widened.
+    able = getattr(torch.cpu, "get_capabilities", dict)()
     if able.get("architecture") != "x86_64":
         return compute_dtype
     unit = "amx_bf16" if compute_dtype == torch.bfloat16 else "amx_fp16"

@@ -252,3 +252,9 @@ def test_product_type_of_processors(monkeypatch, able, expected):
     assert product_dtype(torch.device("cpu"), torch.bfloat16) == expected
     able["architecture"] = "aarch64"
     assert product_dtype(torch.device("cpu"), torch.bfloat16) == torch.bfloat16
+
+
+def test_a_torch_that_cannot_say_what_the_processor_has_keeps_the_type(monkeypatch):
+    """torch.cpu.get_capabilities came with 2.11."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert product_dtype(torch.device("cpu"), torch.bfloat16) == torch.bfloat16
