@@ -36,14 +36,20 @@ def warn(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print an aligned table; numbers are formatted by the caller."""
+    """Print an aligned table; numbers are formatted by the caller.
+
+    Args:
+        title: stands above it.
+        columns: their names; a table whose columns have none gets no header.
+        rows: cells.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     if _state["quiet"]:
         return
-    drawn = Table(title=title, title_justify="left")
+    drawn = Table(title=title, title_justify="left", show_header=any(columns))
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken
 
-from swiftrl.core.errors import TemplateError
-from swiftrl.core.messages import Conversation, Message
+from swiftrl.core.messages import Conversation, Message, ToolCall
 from swiftrl.templates import library
 from swiftrl.templates.template import Template
 
@@ -92,12 +91,27 @@ def test_typed_control_tokens_stay_text(tokenizer_with, name, data):
 
 
 @pytest.mark.parametrize("name", library.names())
-def test_other_roles_are_refused(tokenizer_with, name):
+@given(data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_control_tokens_in_tools_stay_text(tokenizer_with, name, data):
     template = _template(tokenizer_with, name)
-    asked = Message("user", "hello")
-    said = Conversation((asked, Message("assistant", "Wait."), Message("tool", "It rains.")))
-    if name in ("chatml", "llama3", "gemma"):
-        assert "It rains." in template.decode(template.encode_prompt(said))
-    else:
-        with pytest.raises(TemplateError, match=f"{name} template takes system, user and assis"):
-            template.encode_prompt(said)
+    typed = [*sorted(library.controls(name)), "<|eos|>", "hello", "\n"]
+    words = st.lists(st.sampled_from(typed), min_size=1, max_size=3).map(" ".join)
+    system, described, asked, given_word, result = (data.draw(words) for _ in range(5))
+    known = set(template.tokenizer.added_tokens_decoder)
+
+    def controls(system, described, asked, given_word, result):
+        function = {"name": "look", "description": described, "parameters": {"type": "object"}}
+        said = (
+            Message("system", system),
+            Message("user", asked),
+            Message("assistant", "", tool_calls=(ToolCall("look", {"word": given_word}),)),
+            Message("tool", result, name="look"),
+            Message("assistant", "It rains."),
+        )
+        tools = ({"type": "function", "function": function},)
+        ids = template.encode(Conversation(said, tools)).token_ids.tolist()
+        return [token for token in ids if token in known]
+
+    harmless = controls(*["hello"] * 5)
+    assert controls(system, described, asked, given_word, result) == harmless

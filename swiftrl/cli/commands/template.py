@@ -59,7 +59,7 @@ def _show_probe(found: dict[str, Any]) -> None:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return "  ".join(repr(item) for item in value)
-    return str(value)
+    return repr(value) if isinstance(value, str) and value != value.strip() else str(value)
 
 
 def _show_rows(settings: Settings, template: Any, name: str) -> None:

@@ -60,7 +60,7 @@ def source(name: str) -> str:
     name = _ALIASES.get(name, name)
     if name not in names():
         raise TemplateError(
-            f"--template {name}: no such template.{did_you_mean(name, names())} "
+            f"--template {name}: no such template.{did_you_mean(name, (*names(), *_ALIASES))} "
             f"The library has {', '.join(names())}; a file ending in .jinja works too."
         )
     return resources.files(__name__).joinpath(f"{name}.jinja").read_text(encoding="utf-8")
