@@ -124,6 +124,8 @@ def _by_slots(
     own_end = _own_end(text, probe)
     after = min(after, own_end)
     start = before + _header_end(text[before:first], probe, prompt)
+    if start < len(prompt) < last and text.startswith(prompt):
+        start = len(prompt)  # the prompt opens what the message opens with: its thoughts
     end = _terminator_end(text, last, after, ends)
     if end is None and after < own_end:
         tail = slots.tail(index)

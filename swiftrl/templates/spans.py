@@ -83,7 +83,7 @@ def lost_leaves(
     lost = []
     for name in ("content", "reasoning_content"):
         leaves = [leaf.strip() for leaf in content_texts(message.get(name))]
-        missing = [leaf for leaf in leaves if leaf and leaf not in written]
+        missing = [leaf for leaf in leaves if leaf and not _overlaps(leaf, text, span)]
         if not missing:
             continue
         # A template may trim lines or escape characters: then the leaf's slot tells. But what it
@@ -96,6 +96,11 @@ def lost_leaves(
     if any(called not in written for called in names):
         lost.append("tool_calls")
     return tuple(lost)
+
+
+def _overlaps(leaf: str, text: str, span: Span) -> bool:
+    """Return whether a leaf stands in a span; its beginning may stand in the prompt already."""
+    return leaf in text[max(0, span.start - len(leaf) + 1) : span.end]
 
 
 def holds_others(messages: Sequence[Mapping[str, Any]], span: Span, slots: Slots) -> bool:

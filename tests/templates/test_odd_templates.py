@@ -157,6 +157,17 @@ def test_what_is_said_repeatedly_is_told_apart(tokenizer_with, trained, name, wo
         assert text in (f"{word}<|im_end|>", f"{word}<|eot_id|>")
 
 
+def test_thoughts_in_the_content_may_be_opened_by_the_prompt(tokenizer_with, trained):
+    source = LOOP + PROMPT.replace("assistant\\n", "assistant\\n<think>\\n")
+    template = Template.load(tokenizer_with(source))
+    thoughtful = Message("assistant", "<think>\nIt is.\n</think>\n\nI am.")
+    said = Conversation((*CHAT.messages[:3], thoughtful))
+    encoded = template.encode(said, train="last_round")
+    assert trained(template, encoded) == ["It is.\n</think>\n\nI am.<|im_end|>"]
+    prompt = template.encode_prompt(Conversation(said.messages[:3]))
+    assert encoded.token_ids[: encoded.first_trained].tolist() == prompt
+
+
 def test_an_empty_reply_trains_its_end(tokenizer_with, trained):
     said = (*CHAT.messages[:1], Message("assistant", ""), *CHAT.messages[2:])
     for name in ("macro", "messages counted"):
