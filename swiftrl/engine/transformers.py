@@ -265,7 +265,9 @@ class _Chooser(LogitsProcessor):
         if self._seen_BV is None:
             self._seen_BV = torch.zeros_like(scores, dtype=torch.bool)
             for row, prompt in enumerate(self._run.prompts):
-                self._seen_BV[row, torch.tensor(list(prompt), device=scores.device)] = True
+                # Placeholders may lie beyond what the model can say.
+                said = [token for token in prompt if token < scores.shape[-1]]
+                self._seen_BV[row, torch.tensor(said, device=scores.device).long()] = True
         tokens_B, logprobs_B = choose(
             scores.float(), self._seen_BV, self._run.sampling, self._sources
         )

@@ -19,6 +19,7 @@ from swiftrl.models.targets import (
     lora_targets,
     saved_modules,
 )
+from swiftrl.models.tied_adapters import share_adapters
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -79,6 +80,7 @@ def add_lora(
     }
     with quiet_peft():
         adapted: Any = get_peft_model(model, LoraConfig(**options))
+    share_adapters(adapted)
     _hold_in_float32(adapted)
     return adapted
 
@@ -192,6 +194,7 @@ def load_adapters(
             raise ModelError(_other_base(folder, model, error)) from error
         _check_complete(adapted, name, folder, model)
         _take_as_stored(adapted, name, folder)
+    share_adapters(adapted)
     tuner: Any = adapted.base_model
     tuner.set_adapter(names, inference_mode=not trainable)
     if trainable:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
 from swiftrl.models.quiet import quiet_peft
+from swiftrl.models.tied_adapters import repeated_layers
 
 if TYPE_CHECKING:
     import torch
@@ -55,8 +56,12 @@ def _merge_layers(adapted: Any) -> None:
     from peft.tuners.lora import LoraLayer
     from peft.utils import ModulesToSaveWrapper
 
+    firsts = {id(other): first for other, first in repeated_layers(adapted)}
     for module in adapted.modules():
-        if isinstance(module, LoraLayer):
+        if id(module) in firsts:
+            # Its weight has the adapter already.
+            module.merged_adapters = list(firsts[id(module)].merged_adapters)
+        elif isinstance(module, LoraLayer):
             layer: Any = module.get_base_layer()
             # Experts are one module with stacked weights, and none called `weight`.
             dtype = next(layer.parameters()).dtype

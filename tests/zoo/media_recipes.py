@@ -57,7 +57,11 @@ _SIZES: dict[str, dict[str, Any]] = {
         "vision_config": {
             "sam_config": {"downsample_channels": [32, 32], "mlp_dim": 64, "image_size": 64},
         },
-        "text_config": {"num_experts_per_tok": 2, "num_key_value_heads": 4},
+        "text_config": {
+            "max_position_embeddings": 256, "num_experts_per_tok": 2, "num_key_value_heads": 4,
+            "n_group": 1, "topk_group": 1,
+            "mlp_layer_types": ["dense", "sparse"],
+        },
     },
     "Ernie4_5_VLMoeForConditionalGeneration": {
         "text_config": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
@@ -102,7 +106,15 @@ _SIZES: dict[str, dict[str, Any]] = {
     "Nemotron3_5TranscribeForConditionalGeneration": {
         "audio_config": {"diarization_config": {"head_config": {"audio_hidden_size": 32}}},
     },
-    "NemotronH_Omni_Reasoning_V3": {"vision_config": {"video_temporal_patch_size": 2}},
+    "NemotronH_Omni_Reasoning_V3": {
+        "vision_config": {"video_temporal_patch_size": 2},
+        "audio_config": {
+            "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 4, "intermediate_size": 48, "num_mel_bins": 8,
+            "projection_hidden_size": 32, "projection_bias": False,
+            "subsampling_conv_channels": 8, "max_position_embeddings": 128,
+        },
+    },
     "PaddleOCRVLForConditionalGeneration": {"text_config": _SECTIONS},
     "Qwen2_5OmniThinkerForConditionalGeneration": _MARKS,
     "Qwen3OmniMoeThinkerForConditionalGeneration": _MARKS,
@@ -117,6 +129,13 @@ _SIZES: dict[str, dict[str, Any]] = {
     "VipLlavaForConditionalGeneration": {"vision_feature_layer": [-2, -1]},
     "VoxtralForConditionalGeneration": _STACKED,
 }  # fmt: skip
+
+_CAUSES = {
+    "InklingForConditionalGeneration": "transformers needs scipy to make it",
+    "Llama4ForConditionalGeneration": "transformers reads an output of pictures that it never sets",
+    "PaliGemmaForConditionalGeneration": "it sees its prompt in both directions",
+    "VibeVoiceAsrForConditionalGeneration": "it adds noise to the sound in every pass",
+}
 
 _BEYOND = {
     "Blip2ForConditionalGeneration": _ALWAYS_PICTURES,
@@ -154,7 +173,10 @@ _WITHOUT_FILMS = {
 }
 
 RECIPES: dict[str, Recipe] = {
-    **{name: Recipe(sizes=sizes) for name, sizes in _SIZES.items()},
+    **{
+        name: Recipe(sizes=_SIZES.get(name, {}), cause=_CAUSES.get(name, ""))
+        for name in {*_SIZES, *_CAUSES}
+    },
     **{
         name: Recipe(sizes=sizes, without={"video": _ONE_PLACEHOLDER})
         for name, sizes in _WITHOUT_FILMS.items()
@@ -163,6 +185,7 @@ RECIPES: dict[str, Recipe] = {
     "MllamaForConditionalGeneration": Recipe(
         sizes={"vision_config": {"attention_heads": 4, "vision_output_dim": 64}},
         media={"image": _mllama_picture},
+        cause="transformers takes a picture in every row of a batch or in none",
     ),
     "Molmo2ForConditionalGeneration": Recipe(
         sizes={

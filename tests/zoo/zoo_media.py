@@ -104,15 +104,22 @@ def _counts(model: Any, function: Any, tensors: Mapping[str, Tensor]) -> Iterabl
         return range(1, _MOST)
     with torch.no_grad():
         found = function(**_fitting(function, tensors))
-    return [_count(found, model.get_input_embeddings().weight.shape[1])]
+    features = _features(found)
+    if features is None:
+        return range(1, _MOST)
+    return [_count(features, model.get_input_embeddings().weight.shape[1])]
 
 
-def _count(found: Any, width: int) -> int:
-    """Return how many tokens' embeddings a feature function returned."""
+def _features(found: Any) -> Any:
+    if isinstance(found, (Tensor, list, tuple)):
+        return found
     pooled = getattr(found, "pooler_output", None)
-    if pooled is None:
-        pooled = found if isinstance(found, (Tensor, list, tuple)) else found.last_hidden_state
-    parts = [pooled] if isinstance(pooled, Tensor) else list(pooled)
+    return found.last_hidden_state if pooled is None else pooled
+
+
+def _count(features: Any, width: int) -> int:
+    """Return how many tokens' embeddings features are."""
+    parts = [features] if isinstance(features, Tensor) else list(features)
     if not all(part.isfinite().all() for part in parts):
         raise ValueError("features are not finite")
     return sum(part.numel() for part in parts) // width

@@ -43,7 +43,8 @@ def run(architecture: str) -> dict[str, Any]:
     try:
         layout, reason = layout_of(case)
     except FAILURES as error:
-        return failed(f"a tiny model: {_first_line(error)}")
+        cause = f"; cause: {recipe.cause}" if recipe.cause else ""
+        return failed(f"a tiny model: {_first_line(error)}{cause}")
     checks: dict[str, bool] = {}
     problems = []
     for name, check in ALL_CHECKS.items():
