@@ -6,9 +6,8 @@ A check may rely on nothing that another one did; models are made anew.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from zoo_case import Case
+from zoo_generation import generation
 from zoo_media_checks import media, towers
 from zoo_require import close, require
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import Tree, TreeBatch, pack
-from swiftrl.engine.sampling import SamplingParams
-from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.lora import add_lora, load_adapters
-from swiftrl.models.media_arguments import accepted, token_types
 from swiftrl.models.merge import merge
 from swiftrl.models.towers import tower_of
 from swiftrl.rlhf.algorithm import ALGORITHMS
@@ -224,61 +221,6 @@ def bfloat16(case: Case) -> None:
     # Half the tokens, since a router may send a few to another expert by rounding.
     error = float((logps.detach() - exact).abs().median())
     require(error <= 0.25, f"half of the log-probabilities are off by {error:.2f} nats or more")
-
-
-def generation(case: Case) -> None:
-    """Greedy replies, batched and cached, are those of the forward pass without a cache."""
-    model = case.model()
-    engine = TransformersEngine(model, _PlainTokenizer(), stop_token_ids=[])
-    sampling = SamplingParams(temperature=0.0, max_tokens=6)
-    prompts = [case.text(length, seed=length)[0].tolist() for length in (7, 11)]
-    replies = engine.generate(prompts, sampling)
-    _are_greedy(case, model, prompts, replies, [{}, {}])
-    for kind, shown in case.media.items():
-        prompts = [[*shown.token_ids, *case.text(3, seed=seed)[0].tolist()] for seed in (3, 4)]
-        pictures = [shown.tensors] * 2
-        replies = engine.generate(prompts, sampling, media=pictures)
-        _are_greedy(case, model, prompts, replies, pictures, f" behind a {kind}")
-
-
-def _are_greedy(
-    case: Case,
-    model: Any,
-    prompts: Any,
-    replies: Any,
-    shown: Sequence[Mapping[str, Tensor]],
-    where: str = "",
-) -> None:
-    for prompt, (reply,), tensors in zip(prompts, replies, shown, strict=True):
-        # Read up to a placeholder that a random model happens to say: the next step would call
-        # for a picture of its own.
-        plain = len([*takewhile(lambda token: token < case.words[1], reply.token_ids[:-1])])
-        replied = torch.tensor([reply.token_ids[: plain + 1]])
-        ids = torch.cat([torch.tensor([prompt]), replied[:, :-1]], dim=1)
-        media = accepted(model, tensors, token_types(model.config, ids)) if tensors else {}
-        with torch.no_grad():
-            logits = model(input_ids=ids, use_cache=False, **media).logits
-        logits = logits[0, len(prompt) - 1 :].float()
-        gap = float((logits.max(-1).values - logits.gather(1, replied.T).squeeze(1)).max())
-        what = f"a reply of {len(prompt)} tokens' prompt{where}"
-        require(gap <= 1e-3, f"{what} is {gap:.2g} from greedy")
-
-
-class _PlainTokenizer:
-    """Numbers for text: the engine only needs a decoder."""
-
-    pad_token_id = 0
-    eos_token_id = None
-    all_special_ids: tuple[int, ...] = ()
-
-    def get_vocab(self) -> dict[str, int]:
-        return {}
-
-    def decode(self, ids: Any, **_: Any) -> str:
-        return " ".join(map(str, ids))
-
-    def convert_ids_to_tokens(self, ids: Any, **_: Any) -> Any:
-        return [str(number) for number in ids]
 
 
 def adapters(case: Case) -> None:
