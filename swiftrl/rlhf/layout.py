@@ -14,7 +14,7 @@ from swiftrl.data.batch import Tree, TreeBatch, pack
 from swiftrl.rlhf.media_inputs import media_rows
 from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.scoring import Scorer, causal_lm
-from swiftrl.rlhf.tree_attention import register
+from swiftrl.rlhf.tree_attention import register, use_attention
 
 __all__ = ["LayoutChoice", "choose_layout", "layout_error", "probe_batch", "vocabulary_size"]
 
@@ -153,7 +153,7 @@ def _scored(model: nn.Module, layout: str, batch: TreeBatch) -> Tensor:
     try:
         return Scorer(model, layout=layout, compute_dtype=dtype)(batch).logps
     finally:
-        config._attn_implementation = before
+        use_attention(config, before)
 
 
 def _own_logprobs(model: nn.Module, batch: TreeBatch) -> Tensor:

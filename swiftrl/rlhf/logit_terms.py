@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftrl.rlhf.logprobs import LogitTerms
-from swiftrl.rlhf.tree_attention import NAME
+from swiftrl.rlhf.tree_attention import NAME, use_attention
 
 __all__ = ["Ending", "find_ending"]
 
@@ -140,7 +140,7 @@ def _look(lm: Any, head: nn.Module, backbone: nn.Module) -> _Seen | None:
     attention = text._attn_implementation
     if attention == NAME:
         # A copy of a model in training has tree attention, which a bare call would not feed.
-        text._attn_implementation = "eager"
+        use_attention(text, "eager")
     try:
         with torch.no_grad():
             logits = lm.eval()(input_ids=ids, use_cache=False).logits
@@ -149,6 +149,6 @@ def _look(lm: Any, head: nn.Module, backbone: nn.Module) -> _Seen | None:
     finally:
         for hook in hooks:
             hook.remove()
-        text._attn_implementation = attention
+        use_attention(text, attention)
         lm.train(training)
     return _Seen(**kept, logits=logits) if len(kept) == 3 else None

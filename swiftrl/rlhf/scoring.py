@@ -19,7 +19,14 @@ from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logit_terms import find_ending
 from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
 from swiftrl.rlhf.media_inputs import media_rows, media_tree
-from swiftrl.rlhf.tree_attention import NAME, SEGMENTS, AttentionKernel, Segments, sdpa_kernel
+from swiftrl.rlhf.tree_attention import (
+    NAME,
+    SEGMENTS,
+    AttentionKernel,
+    Segments,
+    sdpa_kernel,
+    use_attention,
+)
 
 __all__ = ["Scorer", "TokenLogprobs", "causal_lm"]
 
@@ -102,7 +109,7 @@ class Scorer:
         self._ending = find_ending(self._lm, self._backbone, temperature)
         self._plain = self._text_config._attn_implementation
         if layout == "tree":
-            self._text_config._attn_implementation = NAME
+            use_attention(self._text_config, NAME)
 
     def __call__(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
         """Return the log-probabilities of the batch's trained tokens, with gradient."""
@@ -144,11 +151,11 @@ class Scorer:
     def plain_attention(self) -> Iterator[None]:
         """Give the model its ordinary attention back for a while, to generate for example."""
         tree = self._text_config._attn_implementation
-        self._text_config._attn_implementation = self._plain
+        use_attention(self._text_config, self._plain)
         try:
             yield
         finally:
-            self._text_config._attn_implementation = tree
+            use_attention(self._text_config, tree)
 
     def _hidden(self, batch: TreeBatch) -> Tensor:
         """[N, D] hidden states that predict the trained tokens."""

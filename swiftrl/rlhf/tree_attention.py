@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeShape
 
-__all__ = ["NAME", "SEGMENTS", "AttentionKernel", "Segments", "Terms", "register", "sdpa_kernel"]
+__all__ = [
+    "NAME",
+    "SEGMENTS",
+    "AttentionKernel",
+    "Segments",
+    "Terms",
+    "register",
+    "sdpa_kernel",
+    "use_attention",
+]
 
 NAME = "swiftrl_tree"
 SEGMENTS = "tree_segments"
@@ -296,3 +305,15 @@ def register() -> None:
     if NAME not in known:
         AttentionInterface.register(NAME, _attention)
         AttentionMaskInterface.register(NAME, _mask_stand_in)
+
+
+def use_attention(config: Any, name: str | None) -> None:
+    """Give a language model's configuration an attention, and leave its encoders theirs.
+
+    A configuration hands what it is given down to those within, an encoder's for example.
+    """
+    parts = [getattr(config, part, None) for part in config.sub_configs]
+    before = [(part, part._attn_implementation) for part in parts if part is not None]
+    config._attn_implementation = name
+    for part, own in before:
+        part._attn_implementation = own

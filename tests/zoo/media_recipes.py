@@ -51,6 +51,16 @@ def _mllama_picture(model: Any) -> Media:
     return Media((20, 21, model.config.image_token_id, 20), tensors)
 
 
+def _phi4_picture(model: Any) -> Media:
+    """A whole picture and one tile of it, two by two tokens each, with marks between rows."""
+    tensors = {
+        "image_pixel_values": draw(1, 2, 3, 16, 16),
+        "image_sizes": torch.tensor([[16, 16]]),
+        "image_attention_mask": torch.ones(1, 2, 4, 4, dtype=torch.long),
+    }
+    return Media((20, 21, *[model.config.vision_config.image_token_id] * 13, 20), tensors)
+
+
 _SIZES: dict[str, dict[str, Any]] = {
     "AriaForConditionalGeneration": {"projector_patch_to_query_dict": {16: 4}},
     "DeepseekOcr2ForConditionalGeneration": {
@@ -195,6 +205,19 @@ RECIPES: dict[str, Recipe] = {
         },
         media={"image": _molmo2_picture},
         without={"video": "frames go the way of pictures' tiles"},
+    ),
+    "Phi4MultimodalForCausalLM": Recipe(
+        sizes={
+            "vision_config": {"crop_size": 16},
+            "audio_config": {
+                "ext_pw_out_channel": 32,
+                "depthwise_separable_out_channel": 32,
+                "nemo_conv_channels": 32,
+                "chunk_size": -1,
+            },
+        },
+        media={"image": _phi4_picture},
+        without={"audio": "transformers projects sound otherwise where a picture is in the batch"},
     ),
     "Emu3ForCausalLM": Recipe(
         without={"image": "pictures come as words of its vocabulary, from a tokenizer of their own"}

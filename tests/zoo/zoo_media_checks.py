@@ -48,7 +48,7 @@ def _watched(policy: Policy, case: Case, batch: TreeBatch) -> tuple[Tensor, int]
     hooks = [
         module.register_forward_pre_hook(watch(name), with_kwargs=True)
         for name, module in policy.model.named_modules()
-        if name and tower_of(name, case.spec) != "language"
+        if not any(module.children()) and tower_of(name, case.spec) != "language"
     ]
     logps = policy.logprobs(batch).logps
     for hook in hooks:
