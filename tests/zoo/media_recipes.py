@@ -101,6 +101,10 @@ _SIZES: dict[str, dict[str, Any]] = {
             },
         },
     },
+    "JanusForConditionalGeneration": {
+        # Normalised in 32 groups.
+        "vq_config": {"base_channels": 32, "latent_channels": 32, "num_embeddings": 64},
+    },
     "Llama4ForConditionalGeneration": {
         "vision_config": {
             "intermediate_size": 128, "vision_output_dim": 32, "projector_input_dim": 32,
