@@ -136,8 +136,10 @@ def _by_slots(
 
 def _header_end(gap: str, probe: Probe, prompt: str) -> int:
     """Return where, in the gap before a turn's first leaf, the assistant began to write."""
-    for end in range(len(gap), 0, -1):
-        if prompt.endswith(gap[:end]) and gap[:end].strip():
+    # Where a template ignores the generation prompt, the assistant writes its own header.
+    own_header = bool(prompt) and probe.prompt_opens_reply and not probe.generation_prompt
+    for end in range(len(gap), -1 if own_header else 0, -1):
+        if prompt.endswith(gap[:end]) and (own_header or gap[:end].strip()):
             return end
     for header in (probe.generation_prompt, probe.header):
         units = _UNIT.findall(header)
