@@ -23,7 +23,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
     Raises:
         MachineError: no space, or a failing disk.
-        ConfigError: no permission, or a read-only file system.
+        ConfigError: no permission, a read-only file system, or a folder that cannot be made.
     """
     try:
         yield
@@ -34,7 +34,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"{path}: no space left on the device ({free_mib:.0f} MiB free). Free some space "
                 "or choose another --output_dir; what was written before is intact."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
             raise ConfigError(
                 f"{path}: cannot be written ({error.strerror}). Choose a folder you may write to."
             ) from error

@@ -58,6 +58,7 @@ def test_directory_is_replaced_and_leftovers_go(tmp_path):
     [
         (errno.ENOSPC, MachineError, "no space left"),
         (errno.EACCES, ConfigError, "cannot be written"),
+        (errno.ENOENT, ConfigError, "cannot be written"),
         (errno.ENOTDIR, ConfigError, "a file stands where a folder is needed"),
         (errno.EIO, MachineError, "writing failed"),
     ],
