@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from swiftrl.core.messages import Message
-from swiftrl.templates.stream import (
+from swiftrl.templates.parsing.events import (
     CallBroken,
     CallDelta,
     CallEnd,

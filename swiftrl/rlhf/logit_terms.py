@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from swiftrl.core import log
 from swiftrl.rlhf.logprobs import LogitTerms
 from swiftrl.rlhf.tree_attention import NAME, use_attention
 
@@ -66,7 +67,13 @@ def find_ending(lm: Any, backbone: nn.Module, temperature: float = 1.0) -> Endin
     padded = getattr(text, "unpadded_vocab_size", None)
     ending = Ending(named)
     if head is not None and (others or between or padded) and (seen := _look(lm, head, backbone)):
-        ending = _explained(seen, head, (named, *others), between) or ending
+        found = _explained(seen, head, (named, *others), between)
+        if found is None:
+            log.warn(
+                f"{type(lm).__name__}: a trial does not explain how its logits come about, so its "
+                "configuration is believed; its log-probabilities may differ from the model's own."
+            )
+        ending = found or ending
     return replace(ending, terms=replace(ending.terms, temperature=temperature))
 
 

@@ -10,7 +10,8 @@
 
 However the text is cut, the reply is the same, and the events' texts joined are its parts. What
 turns out not to be a call, or is cut off, is reported as `CallBroken` and belongs to the answer:
-nothing that the model wrote is lost but the marks, and white space next to them.
+nothing that the model wrote is lost but the marks, and white space next to them. The events are
+those of `parsing.events`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from swiftrl.core.messages import Message, ToolCall
 from swiftrl.templates.parsing.calls import Calls
 from swiftrl.templates.parsing.events import (
     CallBroken,
-    CallDelta,
     CallEnd,
     CallStart,
     ContentDelta,
@@ -34,18 +34,7 @@ from swiftrl.templates.parsing.scanner import MalformedCall, Scanner, Steps
 from swiftrl.templates.reasoning import Marks
 from swiftrl.templates.syntax import ToolSyntax
 
-__all__ = [
-    "CallBroken",
-    "CallDelta",
-    "CallEnd",
-    "CallStart",
-    "ContentDelta",
-    "Event",
-    "ReasoningDelta",
-    "Reply",
-    "StreamParser",
-    "parse_reply",
-]
+__all__ = ["Reply", "StreamParser", "parse_reply"]
 
 _LONG = 4096  # characters after which text that is done with is forgotten
 

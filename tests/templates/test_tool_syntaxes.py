@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import ToolCall
 from swiftrl.models.catalog import all_specs
+from swiftrl.templates.parsing.events import CallDelta, CallEnd, CallStart
 from swiftrl.templates.reasoning import MARKS
-from swiftrl.templates.stream import CallDelta, CallEnd, CallStart, StreamParser, parse_reply
+from swiftrl.templates.stream import StreamParser, parse_reply
 from swiftrl.templates.syntax import SYNTAXES
 
 NAMES = SYNTAXES.names()
