@@ -74,8 +74,8 @@ class Registry(Generic[T]):
         known = self.names()
         if name not in known:
             raise ConfigError(
-                f"unknown {self.kind} {name!r}; known: {', '.join(known)}."
-                + did_you_mean(name, known)
+                f"unknown {self.kind} {name!r}.{did_you_mean(name, known)} "
+                f"Known: {', '.join(known)}."
             )
         module = importlib.import_module(f"{self.package}.{name}")
         return cast(T, getattr(module, self.attribute))

@@ -31,11 +31,13 @@ _MEDIA_COLUMNS = ("images", "videos", "audios", "image", "video", "audio")
 _REJECTED_MEDIA = ("rejected_images", "rejected_videos", "rejected_audios")
 _LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 _USE = {
-    "preference": "For pairs use --rlhf_type dpo, orpo, simpo, cpo or rm.",
-    "labelled": "For labelled replies use --rlhf_type kto.",
+    "preference": "For pairs use --rlhf_type dpo.",
+    "labelled": "Labelled replies are for KTO, which this version does not have; the good ones "
+    "alone train by `swiftrl sft`.",
     "instruction": "For replies without a rejected one use `swiftrl sft`.",
     "text": "For plain documents use `swiftrl pt`.",
-    "prompt": "For prompts without replies use --rlhf_type grpo or ppo.",
+    "prompt": "Prompts without replies are for online reinforcement learning, which this version "
+    "does not have.",
 }
 
 
@@ -149,6 +151,8 @@ def _preference(reading: Reading) -> PreferencePair:
     draft, values = reading.draft, reading.values
     if draft.rejected is None:
         hint = _USE["labelled" if _is_label(values.get("label")) else kind_of(draft, values)]
+        if "chosen" in values:
+            hint = 'Beside "chosen" give the worse reply as "rejected".'
         if any(isinstance(value, str) for value in reading.extra().values()):
             hint += """ Where a column has another name: --columns '{"NAME": "rejected"}'."""
         raise BadRow(f'row needs "rejected_response"; found {quoted(values)}. {hint}')

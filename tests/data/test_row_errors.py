@@ -21,8 +21,8 @@ def refusal(values, kind, **settings):
 
 def test_a_labelled_row_given_to_dpo():
     assert refusal({"messages": CHAT, "label": True}, "preference") == (
-        'row needs "rejected_response"; found "messages", "label". For labelled replies use '
-        "--rlhf_type kto."
+        'row needs "rejected_response"; found "messages", "label". Labelled replies are for KTO, '
+        "which this version does not have; the good ones alone train by `swiftrl sft`."
     )
 
 
@@ -35,7 +35,8 @@ def test_a_labelled_row_given_to_dpo():
             "preference",
             """Where a column has another name: --columns '{"NAME": "rejected"}'.""",
         ),
-        ({"prompt": "a"}, "preference", "For prompts without replies use --rlhf_type grpo or ppo."),
+        ({"prompt": "a"}, "preference", "Prompts without replies are for online reinforcement"),
+        ({"prompt": "a", "chosen": "b"}, "preference", 'give the worse reply as "rejected".'),
         ({"text": "a"}, "preference", "For plain documents use `swiftrl pt`."),
         ({"prompt": "a", "rejected": "b"}, "preference", "a rejected reply but no chosen one"),
         (
