@@ -16,7 +16,9 @@ ENGLISH = {
     "intro": "The registry knows {text_ids} text models and {multimodal_ids} multimodal models by "
     "name, of {families} families and {architectures} architectures. `swiftrl models --search "
     "NAME` lists the ids, `swiftrl models --of FOLDER` says which family a folder is. A model that "
-    "is not listed trains too, if transformers implements it and it has a chat template.",
+    "is not listed trains too, if transformers implements it and it has a chat template. Ids are "
+    "those that public sources show: {huggingface_only} models are known on Hugging Face alone "
+    "(`--use_hf true`), {modelscope_only} on ModelScope alone.",
     "levels": "What the last column says:",
     "golden": "compared with the published weights",
     "tiny": "a small random model of the architecture goes through every check of the suite",
@@ -35,7 +37,8 @@ CHINESE = {
     "intro": "登记表按名称收录 {text_ids} 个文本模型和 {multimodal_ids} 个多模态模型，分属 "
     "{families} 个家族、{architectures} 种架构。`swiftrl models --search 名称` 列出 id，"
     "`swiftrl models --of 文件夹` 说明一个文件夹属于哪个家族。没有收录的模型只要 transformers "
-    "实现了它、并且带有对话模板，同样可以训练。",
+    "实现了它、并且带有对话模板，同样可以训练。id 均见于公开资料：其中 "
+    "{huggingface_only} 个模型只知道在 Hugging Face 上（`--use_hf true`），{modelscope_only} 个只知道在 ModelScope 上。",
     "levels": "最后一列的含义：",
     "golden": "与公开发布的权重比对过",
     "tiny": "该架构的随机小模型通过了全部检查",
@@ -72,7 +75,7 @@ def _table(found: Sequence[Found], words: dict[str, str]) -> list[str]:
         cells = (
             f"`{spec.name}`",
             str(len(ids)),
-            f"`{ids[0].modelscope}`" if ids else "–",
+            f"`{ids[0].known[0]}`" if ids else "–",
             ", ".join(f"`{name}`" for name in spec.architectures),
             ", ".join(spec.modalities),
             spec.tool_syntax or words["detected"],

@@ -59,7 +59,7 @@ def by_hub_id(hub_id: str) -> ModelSpec | None:
     wanted = hub_id.lower()
     for spec in all_specs():
         for known in spec.hub_ids:
-            if wanted in (known.modelscope.lower(), (known.huggingface or "").lower()):
+            if wanted in (id.lower() for id in known.known):
                 return spec
     return None
 

@@ -108,9 +108,8 @@ def _published_as(names: Sequence[str], specs: Sequence[ModelSpec]) -> list[Mode
     for name in names:
         short = name.lower().rsplit("/", 1)[-1]
         for spec in specs:
-            ids = {hub.modelscope.lower() for hub in spec.hub_ids}
-            ids |= {(hub.huggingface or "").lower() for hub in spec.hub_ids}
-            if short in {known.rsplit("/", 1)[-1] for known in ids if known}:
+            ids = {id.lower() for hub in spec.hub_ids for id in hub.known}
+            if short in {id.rsplit("/", 1)[-1] for id in ids}:
                 return [spec]
     return []
 

@@ -43,13 +43,16 @@ def counts(found: Sequence[Found]) -> dict[str, int]:
     """Return the numbers of ids, architectures and families.
 
     "remote_code_ids" are those, of the text and multimodal ones, that transformers does not
-    implement.
+    implement; "huggingface_only" and "modelscope_only" those known on one hub alone.
     """
     text = sum(len(ids) for spec, ids in found if _takes(spec, "text"))
+    hubs = [hub for _, ids in found for hub in ids]
     return {
         "text_ids": text,
         "multimodal_ids": sum(len(ids) for _, ids in found) - text,
         "remote_code_ids": sum(len(ids) for spec, ids in found if needs_remote_code(spec)),
+        "huggingface_only": sum(hub.modelscope is None for hub in hubs),
+        "modelscope_only": sum(hub.huggingface is None for hub in hubs),
         "architectures": len({name for spec, _ in found for name in spec.architectures}),
         "families": len(found),
     }
@@ -86,7 +89,7 @@ def _takes(spec: ModelSpec, modality: str) -> bool:
 
 
 def _text(hub: HubId) -> str:
-    return f"{hub.modelscope} {hub.huggingface or ''}".lower()
+    return " ".join(hub.known).lower()
 
 
 def _matches(text: str, words: Sequence[str]) -> bool:

@@ -122,7 +122,8 @@ def _nearest(model: str, path: Path) -> str:
             str(path.parent / name) for name in difflib.get_close_matches(path.name, siblings, n=1)
         ]
     hints += [f"builtin:{name}" for name in difflib.get_close_matches(path.name, builtin_names())]
-    ids = {hub.modelscope.split("/")[-1]: hub.modelscope for s in all_specs() for hub in s.hub_ids}
+    known = [hub.known[0] for spec in all_specs() for hub in spec.hub_ids]
+    ids = {id.split("/")[-1]: id for id in known}
     hints += [ids[name] for name in difflib.get_close_matches(path.name, list(ids), n=2)]
     if hints:
         return f" Did you mean {' or '.join(hints)}?"

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Capability", "HubId", "Markers", "Modality", "ModelSpec", "Towers", "same_ids"]
+__all__ = [
+    "Capability",
+    "HubId",
+    "Markers",
+    "Modality",
+    "ModelSpec",
+    "Towers",
+    "only_huggingface",
+    "only_modelscope",
+    "same_ids",
+]
 
 Modality = Literal["text", "image", "video", "audio"]
 Capability = Literal["base", "chat", "tools", "reasoning", "reward", "embedding", "reranker"]
@@ -14,19 +24,24 @@ Capability = Literal["base", "chat", "tools", "reasoning", "reward", "embedding"
 
 @dataclass(frozen=True, slots=True)
 class HubId:
-    """Where one model is published.
+    """Where one model is published; None where no public source shows it.
 
     Attributes:
         modelscope: id on modelscope.cn, e.g. "Qwen/Qwen3-0.6B".
-        huggingface: id on huggingface.co; None means the same id.
+        huggingface: id on huggingface.co.
     """
 
-    modelscope: str
-    huggingface: str | None = None
+    modelscope: str | None
+    huggingface: str | None
 
-    def on(self, use_hf: bool) -> str:
+    def on(self, use_hf: bool) -> str | None:
         """Return the id on Hugging Face or on ModelScope."""
-        return (self.huggingface or self.modelscope) if use_hf else self.modelscope
+        return self.huggingface if use_hf else self.modelscope
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The ids that are known, ModelScope's first; both if they are the same."""
+        return tuple(id for id in (self.modelscope, self.huggingface) if id is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +137,14 @@ class ModelSpec:
 
 def same_ids(*ids: str) -> tuple[HubId, ...]:
     """Return hub ids that are the same on ModelScope and Hugging Face."""
-    return tuple(HubId(id) for id in ids)
+    return tuple(HubId(id, id) for id in ids)
+
+
+def only_huggingface(*ids: str) -> tuple[HubId, ...]:
+    """Return hub ids of models that no public source shows on ModelScope."""
+    return tuple(HubId(None, id) for id in ids)
+
+
+def only_modelscope(*ids: str) -> tuple[HubId, ...]:
+    """Return hub ids of models that no public source shows on Hugging Face."""
+    return tuple(HubId(id, None) for id in ids)

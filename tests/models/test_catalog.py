@@ -9,7 +9,7 @@ from swiftrl.models.catalog import FAMILIES, all_specs, by_architecture, by_hub_
 from swiftrl.models.hub import is_hub_id
 from swiftrl.models.left_out import COMPARED_WITH, LEFT_OUT
 from swiftrl.models.remote_code import REMOTE_CODE
-from swiftrl.models.spec import ModelSpec
+from swiftrl.models.spec import ModelSpec, only_huggingface, only_modelscope, same_ids
 from swiftrl.templates import library
 
 
@@ -23,9 +23,16 @@ def test_names_and_ids_are_unique_and_well_formed():
     names = [spec.name for spec in all_specs()]
     assert len(names) == len(set(names))
     for use_hf in (False, True):
-        ids = [hub_id.on(use_hf).lower() for spec in all_specs() for hub_id in spec.hub_ids]
+        hub_ids = [hub_id.on(use_hf) for spec in all_specs() for hub_id in spec.hub_ids]
+        ids = [hub_id.lower() for hub_id in hub_ids if hub_id is not None]
         assert len(ids) == len(set(ids))
         assert all(is_hub_id(hub_id) for hub_id in ids)
+
+
+def test_every_model_is_known_on_a_hub():
+    assert all(hub_id.known for spec in all_specs() for hub_id in spec.hub_ids)
+    assert only_huggingface("a/b")[0].known == only_modelscope("a/b")[0].known == ("a/b",)
+    assert same_ids("a/b")[0].known == ("a/b", "a/b")
 
 
 def test_look_ups():

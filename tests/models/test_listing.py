@@ -20,6 +20,8 @@ def test_json_has_one_entry_per_id_and_their_counts(capsys):
     assert len(models) == sum(len(spec.hub_ids) for spec in all_specs())
     assert len(models) == found["text_ids"] + found["multimodal_ids"]
     assert found["text_ids"] == sum(model["modalities"] == ["text"] for model in models)
+    assert found["huggingface_only"] == sum(model["modelscope"] is None for model in models)
+    assert found["modelscope_only"] == sum(model["huggingface"] is None for model in models)
     assert found["remote_code_ids"] == sum(model["remote_code"] for model in models)
     assert found["families"] == len(all_specs())
     one = next(m for m in models if m["huggingface"] == "meta-llama/Llama-3.2-1B-Instruct")
@@ -57,6 +59,16 @@ def test_the_table_shows_ids_when_searching(capsys):
     assert "No listed model matches" in capsys.readouterr().out
 
 
+def test_an_id_on_one_hub_alone_says_so(capsys):
+    models = {m["huggingface"] or m["modelscope"]: m for m in listed(capsys)["models"]}
+    assert models["allenai/OLMo-1B-hf"]["modelscope"] is None
+    assert models["iic/ModelScope-Agent-7B"]["huggingface"] is None
+    assert main(["models", "--search", "OLMo-1B-hf"]) == 0
+    assert "allenai/OLMo-1B-hf (HF only)" in capsys.readouterr().out
+    assert main(["models", "--search", "ModelScope-Agent-7B"]) == 0
+    assert "iic/ModelScope-Agent-7B (ModelScope only)" in capsys.readouterr().out
+
+
 def test_of_says_which_family_a_config_is(capsys, tmp_path):
     file = tmp_path / "config.json"
     file.write_text('{"architectures": ["Qwen3ForCausalLM"]}')
@@ -70,6 +82,6 @@ def test_of_says_which_family_a_config_is(capsys, tmp_path):
 
 def test_remote_code_is_refused_before_a_download(capsys):
     spec = next(spec for spec in all_specs() if needs_remote_code(spec) and spec.hub_ids)
-    words = ["template", "--model", spec.hub_ids[0].modelscope]
+    words = ["template", "--model", spec.hub_ids[0].known[0]]
     assert main(words) == 2
     assert "never run" in capsys.readouterr().err

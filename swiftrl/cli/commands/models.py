@@ -91,8 +91,12 @@ def _row(spec: ModelSpec, ids: tuple[HubId, ...], with_ids: bool) -> list[str]:
 
 
 def _id(hub: HubId) -> str:
-    on_hf = hub.on(use_hf=True)
-    return hub.modelscope if on_hf == hub.modelscope else f"{hub.modelscope} (HF: {on_hf})"
+    if hub.modelscope is None:
+        return f"{hub.huggingface} (HF only)"
+    if hub.huggingface is None:
+        return f"{hub.modelscope} (ModelScope only)"
+    same = hub.huggingface == hub.modelscope
+    return hub.modelscope if same else f"{hub.modelscope} (HF: {hub.huggingface})"
 
 
 COMMAND = Command(

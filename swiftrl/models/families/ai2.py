@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -11,7 +11,7 @@ SPECS = (
     ModelSpec(
         name="olmo",
         architectures=("OlmoForCausalLM",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "allenai/OLMo-1B-hf",
             "allenai/OLMo-7B-hf",
             "ssec-uw/OLMo-7B-Instruct-hf",
@@ -26,7 +26,17 @@ SPECS = (
     ModelSpec(
         name="olmo2",
         architectures=("Olmo2ForCausalLM",),
-        hub_ids=same_ids("allenai/OLMo-2-1124-7B", "allenai/OLMo-2-0425-1B"),
+        hub_ids=(
+            *same_ids(
+                "allenai/OLMo-2-1124-7B", "allenai/OLMo-2-0425-1B", "allenai/OLMo-2-1124-13B"
+            ),
+            *only_huggingface(
+                "allenai/OLMo-2-0425-1B-Instruct",
+                "allenai/OLMo-2-1124-7B-Instruct",
+                "allenai/OLMo-2-1124-13B-Instruct",
+                "allenai/OLMo-2-0325-32B-Instruct",
+            ),
+        ),
         template="tulu",
         lora_targets=LINEAR,
         min_transformers="4.47.0",
@@ -36,7 +46,12 @@ SPECS = (
     ModelSpec(
         name="olmo3",
         architectures=("Olmo3ForCausalLM",),
-        hub_ids=same_ids("allenai/Olmo-3-7B-Instruct", "allenai/Olmo-3-32B-Think"),
+        hub_ids=only_huggingface(
+            "allenai/Olmo-3-7B-Instruct",
+            "allenai/Olmo-3-32B-Think",
+            "allenai/Olmo-3-7B-Think",
+            "allenai/Olmo-3.1-32B-Instruct",
+        ),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="4.57.0",
@@ -48,7 +63,7 @@ SPECS = (
     ModelSpec(
         name="olmo_hybrid",
         architectures=("OlmoHybridForCausalLM",),
-        hub_ids=same_ids("allenai/Olmo-Hybrid-7B"),
+        hub_ids=only_huggingface("allenai/Olmo-Hybrid-7B"),
         lora_targets=(
             "gate_proj",
             "up_proj",
@@ -83,7 +98,9 @@ SPECS = (
     ModelSpec(
         name="flex_olmo",
         architectures=("FlexOlmoForCausalLM",),
-        hub_ids=same_ids("allenai/FlexOlmo-7x7B-1T", "allenai/FlexOlmo-7x7B-1T-RT"),
+        hub_ids=only_huggingface(
+            "allenai/FlexOlmo-7x7B-1T", "allenai/FlexOlmo-7x7B-1T-RT", "allenai/Flex-reddit-2x7B-1T"
+        ),
         template="tulu",
         lora_targets=ATTENTION,
         min_transformers="4.57.0",
@@ -93,12 +110,9 @@ SPECS = (
     ModelSpec(
         name="molmo2",
         architectures=("Molmo2ForConditionalGeneration",),
-        hub_ids=same_ids(
-            "allenai/MolmoWeb-4B",
-            "allenai/MolmoWeb-8B",
-            "allenai/Molmo2-4B",
-            "allenai/Molmo2-8B",
-            "allenai/Molmo2-O-7B",
+        hub_ids=(
+            *only_huggingface("allenai/MolmoWeb-4B", "allenai/MolmoWeb-8B"),
+            *same_ids("allenai/Molmo2-4B", "allenai/Molmo2-8B", "allenai/Molmo2-O-7B"),
         ),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import Markers, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -43,7 +43,7 @@ SPECS = (
     ModelSpec(
         name="ovis2_hf",
         architectures=("Ovis2ForConditionalGeneration",),
-        hub_ids=same_ids("thisisiron/Ovis2-1B-hf", "thisisiron/Ovis2-2B-hf"),
+        hub_ids=only_huggingface("thisisiron/Ovis2-1B-hf", "thisisiron/Ovis2-2B-hf"),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -88,14 +88,13 @@ SPECS = (
     ModelSpec(
         name="ovis2_6_moe",
         architectures=("Ovis2_6_MoeForCausalLM",),
-        hub_ids=same_ids("AIDC-AI/Ovis2.6-30B-A3B"),
+        hub_ids=only_huggingface("AIDC-AI/Ovis2.6-30B-A3B"),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),
     ),
     ModelSpec(
         name="ovis2_6",
         architectures=("Ovis2_6ForCausalLM",),
-        hub_ids=same_ids("AIDC-AI/Ovis2.6-2B"),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),
     ),

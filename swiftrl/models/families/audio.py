@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, FAIRSEQ, FAIRSEQ_GROUPS, LINEAR
-from swiftrl.models.spec import ModelSpec, Towers, same_ids
+from swiftrl.models.spec import ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -11,7 +11,7 @@ SPECS = (
     ModelSpec(
         name="moonshine",
         architectures=("MoonshineForConditionalGeneration",),
-        hub_ids=same_ids("UsefulSensors/moonshine-tiny"),
+        hub_ids=only_huggingface("UsefulSensors/moonshine-tiny"),
         modalities=("text", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
         towers=Towers(vision=("model.encoder",)),
@@ -20,7 +20,7 @@ SPECS = (
     ModelSpec(
         name="moonshine_streaming",
         architectures=("MoonshineStreamingForConditionalGeneration",),
-        hub_ids=same_ids("UsefulSensors/moonshine-streaming-tiny"),
+        hub_ids=only_huggingface("UsefulSensors/moonshine-streaming-tiny"),
         modalities=("text", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
         towers=Towers(vision=("model.encoder",)),
@@ -30,7 +30,7 @@ SPECS = (
     ModelSpec(
         name="speech_to_text",
         architectures=("Speech2TextForConditionalGeneration",),
-        hub_ids=same_ids("facebook/s2t-small-librispeech-asr"),
+        hub_ids=only_huggingface("facebook/s2t-small-librispeech-asr"),
         modalities=("text", "audio"),
         lora_targets=FAIRSEQ,
         towers=Towers(vision=("model.encoder",)),
@@ -40,7 +40,7 @@ SPECS = (
     ModelSpec(
         name="fun_asr_nano",
         architectures=("FunAsrNanoForConditionalGeneration",),
-        hub_ids=same_ids("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
+        hub_ids=only_huggingface("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
         modalities=("text", "audio"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -51,7 +51,7 @@ SPECS = (
     ModelSpec(
         name="moss_transcribe_diarize",
         architectures=("MossTranscribeDiarizeForConditionalGeneration",),
-        hub_ids=same_ids("hf-audio/MOSS-Transcribe-Diarize-HF"),
+        hub_ids=only_huggingface("hf-audio/MOSS-Transcribe-Diarize-HF"),
         modalities=("text", "audio"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -62,7 +62,7 @@ SPECS = (
     ModelSpec(
         name="omniasr",
         architectures=("OmniASRForConditionalGeneration",),
-        hub_ids=same_ids("hf-audio/omniasr-llm-300m-v2"),
+        hub_ids=only_huggingface("hf-audio/omniasr-llm-300m-v2"),
         modalities=("text", "audio"),
         lora_targets=LINEAR,
         towers=Towers(vision=("model.audio_tower",), aligner=("model.multi_modal_projector",)),
@@ -73,7 +73,7 @@ SPECS = (
     ModelSpec(
         name="ultravox",
         architectures=("UltravoxModel",),
-        hub_ids=same_ids("fixie-ai/ultravox-v0_5-llama-3_2-1b"),
+        hub_ids=only_huggingface("fixie-ai/ultravox-v0_5-llama-3_2-1b"),
         modalities=("text", "audio"),
     ),
     ModelSpec(
@@ -86,7 +86,7 @@ SPECS = (
     ModelSpec(
         name="moss_audio",
         architectures=("MossAudioModel",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "OpenMOSS-Team/MOSS-Audio-4B-Instruct",
             "OpenMOSS-Team/MOSS-Audio-4B-Thinking",
             "OpenMOSS-Team/MOSS-Audio-8B-Instruct",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, FAIRSEQ, FAIRSEQ_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -100,7 +100,7 @@ SPECS = (
     ModelSpec(
         name="qianfan_ocr",
         architectures=("QianfanOCRForConditionalGeneration",),
-        hub_ids=same_ids("baidu/Qianfan-OCR"),
+        hub_ids=(HubId("baidu-qianfan/Qianfan-OCR", "baidu/Qianfan-OCR"),),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -111,7 +111,7 @@ SPECS = (
     ModelSpec(
         name="pp_formulanet",
         architectures=("PPFormulaNetForConditionalGeneration",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "PaddlePaddle/PP-FormulaNet-L_safetensors",
             "PaddlePaddle/PP-FormulaNet_plus-L_safetensors",
         ),

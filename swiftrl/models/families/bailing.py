@@ -10,7 +10,7 @@ SPECS = (
     ModelSpec(
         name="bailing_hybrid",
         architectures=("BailingHybridForCausalLM",),
-        hub_ids=same_ids("inclusionAI/Ling-3.0-Flash"),
+        hub_ids=same_ids("inclusionAI/Ling-3.0-flash"),
         lora_targets=(
             "q_proj",
             "k_proj",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import NEOX, NEOX_GROUPS
-from swiftrl.models.spec import HubId, ModelSpec, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -11,8 +11,12 @@ SPECS = (
     ModelSpec(
         name="gpt_bigcode",
         architectures=("GPTBigCodeForCausalLM",),
-        hub_ids=same_ids(
-            "bigcode/starcoder", "bigcode/gpt_bigcode-santacoder", "WizardLM/WizardCoder-15B-V1.0"
+        hub_ids=only_huggingface(
+            "bigcode/starcoder",
+            "bigcode/gpt_bigcode-santacoder",
+            "WizardLM/WizardCoder-15B-V1.0",
+            "bigcode/tiny_starcoder_py",
+            "bigcode/starcoderbase-7b",
         ),
         lora_targets=("c_attn", "c_proj", "c_fc"),
         capabilities=("base", "chat"),
@@ -20,8 +24,11 @@ SPECS = (
     ModelSpec(
         name="starcoder2",
         architectures=("Starcoder2ForCausalLM",),
-        hub_ids=same_ids(
-            "bigcode/starcoder2-3b", "bigcode/starcoder2-7b", "bigcode/starcoder2-15b"
+        hub_ids=(
+            HubId("AI-ModelScope/starcoder2-3b", "bigcode/starcoder2-3b"),
+            HubId("AI-ModelScope/starcoder2-7b", "bigcode/starcoder2-7b"),
+            HubId("AI-ModelScope/starcoder2-15b", "bigcode/starcoder2-15b"),
+            *only_huggingface("bigcode/starcoder2-15b-instruct-v0.1"),
         ),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "c_fc", "c_proj"),
         min_transformers="4.39.0",
@@ -32,7 +39,7 @@ SPECS = (
         name="bloom",
         architectures=("BloomForCausalLM",),
         hub_ids=(
-            *same_ids("bigscience/bloom", "bigscience/bloomz"),
+            *only_huggingface("bigscience/bloom", "bigscience/bloomz", "bigscience/bloomz-1b1"),
             HubId("AI-ModelScope/bloom-560m", "bigscience/bloom-560m"),
             HubId("AI-ModelScope/bloom-3b", "bigscience/bloom-3b"),
             HubId("AI-ModelScope/bloom-7b1", "bigscience/bloom-7b1"),
@@ -48,7 +55,7 @@ SPECS = (
     ModelSpec(
         name="codegen",
         architectures=("CodeGenForCausalLM",),
-        hub_ids=same_ids("Salesforce/codegen-2B-mono", "Salesforce/codegen-350M-mono"),
+        hub_ids=only_huggingface("Salesforce/codegen-2B-mono", "Salesforce/codegen-350M-mono"),
         lora_targets=("qkv_proj", "out_proj", "fc_in", "fc_out"),
         capabilities=("base",),
     ),

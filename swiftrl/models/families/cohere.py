@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -12,7 +12,7 @@ SPECS = (
         name="cohere",
         architectures=("CohereForCausalLM",),
         hub_ids=(
-            *same_ids("CohereForAI/c4ai-command-r-plus-4bit"),
+            *only_huggingface("CohereForAI/c4ai-command-r-plus-4bit"),
             HubId("mirror013/c4ai-command-r-v01-4bit", "CohereForAI/c4ai-command-r-v01-4bit"),
             HubId("AI-ModelScope/c4ai-command-r-v01", "CohereForAI/c4ai-command-r-v01"),
             HubId("AI-ModelScope/c4ai-command-r-plus", "CohereForAI/c4ai-command-r-plus"),
@@ -30,7 +30,7 @@ SPECS = (
     ModelSpec(
         name="cohere2",
         architectures=("Cohere2ForCausalLM",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "CohereLabs/c4ai-command-r7b-12-2024",
             "CohereLabs/c4ai-command-a-03-2025",
             "CohereLabs/command-a-reasoning-08-2025",
@@ -47,7 +47,7 @@ SPECS = (
     ModelSpec(
         name="cohere2_moe",
         architectures=("Cohere2MoeForCausalLM",),
-        hub_ids=same_ids("CohereLabs/North-Mini-Code-1.0"),
+        hub_ids=only_huggingface("CohereLabs/North-Mini-Code-1.0"),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=ATTENTION,
         min_transformers="5.9.0",
@@ -57,7 +57,7 @@ SPECS = (
     ModelSpec(
         name="aya_vision",
         architectures=("AyaVisionForConditionalGeneration",),
-        hub_ids=same_ids("CohereForAI/aya-vision-8b"),
+        hub_ids=only_huggingface("CohereForAI/aya-vision-8b"),
         modalities=("text", "image"),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=LINEAR,
@@ -68,7 +68,7 @@ SPECS = (
     ModelSpec(
         name="cohere2_vision",
         architectures=("Cohere2VisionForConditionalGeneration",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "CohereLabs/command-a-vision-07-2025", "CohereLabs/command-a-plus-05-2026"
         ),
         modalities=("text", "image"),
@@ -81,7 +81,7 @@ SPECS = (
     ModelSpec(
         name="cohere_compass",
         architectures=("CohereCompassForConditionalGeneration",),
-        hub_ids=same_ids("CohereLabs/North-Micro-Vision-Instruct"),
+        hub_ids=only_huggingface("CohereLabs/North-Micro-Vision-Instruct"),
         modalities=("text", "image"),
         stop_tokens=("<|END_OF_TURN_TOKEN|>",),
         lora_targets=LINEAR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import ModelSpec, same_ids
+from swiftrl.models.spec import Markers, ModelSpec, same_ids
 
 __all__ = ["SPECS"]
 
@@ -25,6 +25,15 @@ SPECS = (
         architectures=("MultiModalityCausalLM",),
         hub_ids=same_ids("deepseek-ai/deepseek-vl-1.3b-chat", "deepseek-ai/deepseek-vl-7b-chat"),
         modalities=("text", "image"),
+    ),
+    ModelSpec(
+        name="janus_multi_modality",
+        architectures=("MultiModalityCausalLM",),
+        hub_ids=same_ids(
+            "deepseek-ai/Janus-1.3B", "deepseek-ai/Janus-Pro-1B", "deepseek-ai/Janus-Pro-7B"
+        ),
+        modalities=("text", "image"),
+        markers=Markers(names=("janus",)),
     ),
     ModelSpec(
         name="deepseek_ocr",

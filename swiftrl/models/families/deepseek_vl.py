@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import ModelSpec, Towers, same_ids
+from swiftrl.models.spec import ModelSpec, Towers, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -11,7 +11,7 @@ SPECS = (
     ModelSpec(
         name="deepseek_vl_hf",
         architectures=("DeepseekVLForConditionalGeneration",),
-        hub_ids=same_ids("deepseek-community/deepseek-vl-1.3b-chat"),
+        hub_ids=only_huggingface("deepseek-community/deepseek-vl-1.3b-chat"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("aligner",)),
@@ -21,7 +21,7 @@ SPECS = (
     ModelSpec(
         name="deepseek_vl_hybrid_hf",
         architectures=("DeepseekVLHybridForConditionalGeneration",),
-        hub_ids=same_ids("deepseek-community/deepseek-vl-7b-chat"),
+        hub_ids=only_huggingface("deepseek-community/deepseek-vl-7b-chat"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(
@@ -38,7 +38,9 @@ SPECS = (
     ModelSpec(
         name="janus",
         architectures=("JanusForConditionalGeneration",),
-        hub_ids=same_ids("deepseek-community/Janus-Pro-1B"),
+        hub_ids=only_huggingface(
+            "deepseek-community/Janus-Pro-1B", "deepseek-community/Janus-Pro-7B"
+        ),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(
@@ -50,7 +52,7 @@ SPECS = (
     ModelSpec(
         name="deepseek_ocr2_hf",
         architectures=("DeepseekOcr2ForConditionalGeneration",),
-        hub_ids=same_ids("deepseek-community/DeepSeek-OCR-2"),
+        hub_ids=only_huggingface("deepseek-community/DeepSeek-OCR-2"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(

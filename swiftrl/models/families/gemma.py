@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -12,7 +12,7 @@ SPECS = (
         name="gemma",
         architectures=("GemmaForCausalLM",),
         hub_ids=(
-            *same_ids(
+            *only_huggingface(
                 "google/codegemma-7b",
                 "google/codegemma-1.1-2b",
                 "google/codegemma-1.1-7b-it",
@@ -261,7 +261,9 @@ SPECS = (
     ModelSpec(
         name="recurrent_gemma",
         architectures=("RecurrentGemmaForCausalLM",),
-        hub_ids=same_ids("google/recurrentgemma-2b"),
+        hub_ids=only_huggingface(
+            "google/recurrentgemma-2b", "google/recurrentgemma-9b", "google/recurrentgemma-9b-it"
+        ),
         template="gemma",
         stop_tokens=("<end_of_turn>",),
         lora_targets=(
@@ -282,7 +284,7 @@ SPECS = (
     ModelSpec(
         name="vaultgemma",
         architectures=("VaultGemmaForCausalLM",),
-        hub_ids=same_ids("google/vaultgemma-1b"),
+        hub_ids=only_huggingface("google/vaultgemma-1b"),
         template="gemma",
         lora_targets=LINEAR,
         min_transformers="4.57.0",
@@ -322,7 +324,7 @@ SPECS = (
     ModelSpec(
         name="t5gemma2",
         architectures=("T5Gemma2ForConditionalGeneration",),
-        hub_ids=same_ids("google/t5gemma-2-270m-270m"),
+        hub_ids=only_huggingface("google/t5gemma-2-270m-270m"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
@@ -332,7 +334,7 @@ SPECS = (
     ModelSpec(
         name="pix2struct",
         architectures=("Pix2StructForConditionalGeneration",),
-        hub_ids=same_ids("google/pix2struct-base", "google/pix2struct-textcaps-base"),
+        hub_ids=only_huggingface("google/pix2struct-base", "google/pix2struct-textcaps-base"),
         modalities=("text", "image"),
         lora_targets=("query", "key", "value", "output", "wi_0", "wi_1", "wo"),
         towers=Towers(vision=("encoder",)),

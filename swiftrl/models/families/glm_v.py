@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, FUSED_MLP, FUSED_MLP_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers
 
 __all__ = ["SPECS"]
 
@@ -104,7 +104,7 @@ SPECS = (
     ModelSpec(
         name="glm_asr",
         architectures=("GlmAsrForConditionalGeneration",),
-        hub_ids=same_ids("zai-org/GLM-ASR-Nano-2512"),
+        hub_ids=(HubId("ZhipuAI/GLM-ASR-Nano-2512", "zai-org/GLM-ASR-Nano-2512"),),
         modalities=("text", "audio"),
         stop_tokens=("<|user|>", "<|observation|>"),
         lora_targets=LINEAR,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -11,7 +11,10 @@ SPECS = (
     ModelSpec(
         name="granite_vision",
         architectures=("LlavaNextForConditionalGeneration",),
-        hub_ids=same_ids("ibm-granite/granite-vision-3.3-2b"),
+        hub_ids=(
+            *only_huggingface("ibm-granite/granite-vision-3.3-2b"),
+            HubId("AI-ModelScope/granite-vision-3.2-2b", "ibm-granite/granite-vision-3.2-2b"),
+        ),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector", "image_newline")),
@@ -23,7 +26,7 @@ SPECS = (
         name="granite",
         architectures=("GraniteForCausalLM",),
         hub_ids=(
-            *same_ids("ibm/PowerLM-3b"),
+            *only_huggingface("ibm/PowerLM-3b"),
             HubId("AI-ModelScope/granite-3.0-2b-base", "ibm-granite/granite-3.0-2b-base"),
             HubId("AI-ModelScope/granite-3.0-8b-base", "ibm-granite/granite-3.0-8b-base"),
             HubId("AI-ModelScope/granite-3.0-2b-instruct", "ibm-granite/granite-3.0-2b-instruct"),
@@ -32,6 +35,12 @@ SPECS = (
             HubId("AI-ModelScope/granite-3.1-8b-base", "ibm-granite/granite-3.1-8b-base"),
             HubId("AI-ModelScope/granite-3.1-2b-instruct", "ibm-granite/granite-3.1-2b-instruct"),
             HubId("AI-ModelScope/granite-3.1-8b-instruct", "ibm-granite/granite-3.1-8b-instruct"),
+            HubId("AI-ModelScope/granite-3.2-2b-instruct", "ibm-granite/granite-3.2-2b-instruct"),
+            HubId("AI-ModelScope/granite-3.2-8b-instruct", "ibm-granite/granite-3.2-8b-instruct"),
+            HubId("AI-ModelScope/granite-3.3-2b-base", "ibm-granite/granite-3.3-2b-base"),
+            HubId("AI-ModelScope/granite-3.3-8b-base", "ibm-granite/granite-3.3-8b-base"),
+            HubId("AI-ModelScope/granite-3.3-2b-instruct", "ibm-granite/granite-3.3-2b-instruct"),
+            HubId("AI-ModelScope/granite-3.3-8b-instruct", "ibm-granite/granite-3.3-8b-instruct"),
         ),
         template="granite",
         lora_targets=LINEAR,
@@ -44,7 +53,7 @@ SPECS = (
         name="granitemoe",
         architectures=("GraniteMoeForCausalLM",),
         hub_ids=(
-            *same_ids("ibm/PowerMoE-3b"),
+            *only_huggingface("ibm/PowerMoE-3b"),
             HubId(
                 "AI-ModelScope/granite-3.0-1b-a400m-base", "ibm-granite/granite-3.0-1b-a400m-base"
             ),
@@ -84,7 +93,7 @@ SPECS = (
     ModelSpec(
         name="granitemoeshared",
         architectures=("GraniteMoeSharedForCausalLM",),
-        hub_ids=same_ids("ibm-research/moe-7b-1b-active-shared-experts"),
+        hub_ids=only_huggingface("ibm-research/moe-7b-1b-active-shared-experts"),
         template="granite",
         lora_targets=ATTENTION,
         capabilities=("base",),
@@ -93,7 +102,15 @@ SPECS = (
     ModelSpec(
         name="granitemoehybrid",
         architectures=("GraniteMoeHybridForCausalLM",),
-        hub_ids=same_ids("ibm-granite/granite-4.0-tiny-preview", "ibm-granite/granite-4.0-h-tiny"),
+        hub_ids=(
+            *same_ids("ibm-granite/granite-4.0-tiny-preview"),
+            *only_huggingface(
+                "ibm-granite/granite-4.0-h-tiny",
+                "ibm-granite/granite-4.0-h-small",
+                "ibm-granite/granite-4.0-h-micro",
+                "ibm-granite/granite-4.0-micro",
+            ),
+        ),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -110,7 +127,7 @@ SPECS = (
     ModelSpec(
         name="granite_swa",
         architectures=("GraniteSWAForCausalLM",),
-        hub_ids=same_ids("ibm-granite/granite-swash-2b"),
+        hub_ids=only_huggingface("ibm-granite/granite-swash-2b"),
         lora_targets=LINEAR,
         min_transformers="5.15.0",
         capabilities=("base",),
@@ -119,7 +136,7 @@ SPECS = (
     ModelSpec(
         name="granitemoe_swa",
         architectures=("GraniteMoeSWAForCausalLM",),
-        hub_ids=same_ids("ibm-granite/granite-swash-3b-a600m"),
+        hub_ids=only_huggingface("ibm-granite/granite-swash-3b-a600m"),
         lora_targets=ATTENTION,
         min_transformers="5.15.0",
         capabilities=("base",),
@@ -128,7 +145,7 @@ SPECS = (
     ModelSpec(
         name="bamba",
         architectures=("BambaForCausalLM",),
-        hub_ids=same_ids("ibm-fms/Bamba-9.8b-2.2T-hf"),
+        hub_ids=only_huggingface("ibm-fms/Bamba-9.8b-2.2T-hf", "ibm-ai-platform/Bamba-9B-v1"),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -145,7 +162,7 @@ SPECS = (
     ModelSpec(
         name="granite4_vision",
         architectures=("Granite4VisionForConditionalGeneration",),
-        hub_ids=same_ids("ibm-granite/granite-4.1-3b-vision"),
+        hub_ids=only_huggingface("ibm-granite/granite-4.1-3b-vision"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(
@@ -158,7 +175,7 @@ SPECS = (
     ModelSpec(
         name="granite_docling",
         architectures=("GraniteDoclingForConditionalGeneration",),
-        hub_ids=same_ids("ibm-granite/granite-for-docling-500m"),
+        hub_ids=only_huggingface("ibm-granite/granite-for-docling-500m"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("vision_model.connector",)),
@@ -168,11 +185,13 @@ SPECS = (
     ModelSpec(
         name="granite_speech",
         architectures=("GraniteSpeechForConditionalGeneration",),
-        hub_ids=same_ids(
-            "ibm-granite/granite-speech-3.3-2b",
-            "ibm-granite/granite-speech-3.3-8b",
-            "ibm-granite/granite-speech-3.2-8b",
-            "ibm-granite/granite-4.0-1b-speech",
+        hub_ids=(
+            *only_huggingface(
+                "ibm-granite/granite-speech-3.3-2b",
+                "ibm-granite/granite-speech-3.2-8b",
+                "ibm-granite/granite-4.0-1b-speech",
+            ),
+            *same_ids("ibm-granite/granite-speech-3.3-8b"),
         ),
         modalities=("text", "audio"),
         lora_targets=LINEAR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import HubId, ModelSpec, same_ids
+from swiftrl.models.spec import HubId, ModelSpec
 
 __all__ = ["SPECS"]
 
@@ -11,7 +11,7 @@ SPECS = (
         name="internlm",
         architectures=("InternLMForCausalLM",),
         hub_ids=(
-            *same_ids("Shanghai_AI_Laboratory/internlm-chat-7b-8k"),
+            HubId("Shanghai_AI_Laboratory/internlm-chat-7b-8k", "internlm/internlm-chat-7b-8k"),
             HubId("Shanghai_AI_Laboratory/internlm-chat-7b", "internlm/internlm-chat-7b"),
             HubId("Shanghai_AI_Laboratory/internlm-7b", "internlm/internlm-7b"),
             HubId("Shanghai_AI_Laboratory/internlm-20b", "internlm/internlm-20b"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import LATENT, LATENT_GROUPS
-from swiftrl.models.spec import ModelSpec, Towers, same_ids
+from swiftrl.models.spec import ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -11,8 +11,9 @@ SPECS = (
     ModelSpec(
         name="kimi_linear",
         architectures=("KimiLinearForCausalLM",),
-        hub_ids=same_ids(
-            "moonshotai/Kimi-Linear-48B-A3B-Base", "moonshotai/Kimi-Linear-48B-A3B-Instruct"
+        hub_ids=(
+            *only_huggingface("moonshotai/Kimi-Linear-48B-A3B-Base"),
+            *same_ids("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
         ),
         template="kimi",
         stop_tokens=("<|im_end|>",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import ModelSpec, Towers, same_ids
+from swiftrl.models.spec import ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -10,7 +10,16 @@ SPECS = (
     ModelSpec(
         name="lfm2",
         architectures=("Lfm2ForCausalLM",),
-        hub_ids=same_ids("LiquidAI/LFM2-1.2B", "LiquidAI/LFM2-700M", "LiquidAI/LFM2-350M"),
+        hub_ids=(
+            *only_huggingface(
+                "LiquidAI/LFM2-1.2B",
+                "LiquidAI/LFM2-700M",
+                "LiquidAI/LFM2-350M",
+                "LiquidAI/LFM2-2.6B",
+                "LiquidAI/LFM2.5-1.2B-Base",
+            ),
+            *same_ids("LiquidAI/LFM2.5-1.2B-Instruct"),
+        ),
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
         min_transformers="4.54.0",
@@ -27,7 +36,7 @@ SPECS = (
     ModelSpec(
         name="lfm2_moe",
         architectures=("Lfm2MoeForCausalLM",),
-        hub_ids=same_ids("LiquidAI/LFM2-8B-A1B", "LiquidAI/LFM2-8B-A1B-preview"),
+        hub_ids=only_huggingface("LiquidAI/LFM2-8B-A1B", "LiquidAI/LFM2-24B-A2B"),
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "in_proj", "out_proj", "w1", "w3", "w2"),
         tool_syntax="lfm2",
@@ -43,7 +52,7 @@ SPECS = (
     ModelSpec(
         name="lfm3",
         architectures=("Lfm3ForCausalLM",),
-        hub_ids=same_ids("LiquidAI/LFM3-1.7B"),
+        hub_ids=only_huggingface("LiquidAI/LFM3-1.7B"),
         stop_tokens=("<|im_end|>",),
         lora_targets=(
             "in_proj",
@@ -63,11 +72,11 @@ SPECS = (
     ModelSpec(
         name="lfm2_vl",
         architectures=("Lfm2VlForConditionalGeneration",),
-        hub_ids=same_ids(
-            "LiquidAI/LFM2-VL-450M",
-            "LiquidAI/LFM2-VL-1.6B",
-            "LiquidAI/LFM2-VL-3B",
-            "LiquidAI/LFM2-VL-8B-A1B",
+        hub_ids=(
+            *same_ids("LiquidAI/LFM2-VL-450M"),
+            *only_huggingface(
+                "LiquidAI/LFM2-VL-1.6B", "LiquidAI/LFM2-VL-3B", "LiquidAI/LFM2.5-VL-1.6B"
+            ),
         ),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
@@ -84,7 +93,7 @@ SPECS = (
     ModelSpec(
         name="lfm3_vl",
         architectures=("Lfm3VlForConditionalGeneration",),
-        hub_ids=same_ids("LiquidAI/LFM3-VL-2B"),
+        hub_ids=only_huggingface("LiquidAI/LFM3-VL-2B"),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=(

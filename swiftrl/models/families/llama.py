@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, FAIRSEQ, FAIRSEQ_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -100,6 +100,7 @@ SPECS = (
                 "AI-ModelScope/Llama-3.1-Nemotron-70B-Instruct-HF",
                 "nvidia/Llama-3.1-Nemotron-70B-Instruct-HF",
             ),
+            *only_huggingface("nvidia/Llama-3.1-Nemotron-Nano-8B-v1"),
             HubId("LLM-Research/Llama-3.2-1B", "meta-llama/Llama-3.2-1B"),
             HubId("LLM-Research/Llama-3.2-3B", "meta-llama/Llama-3.2-3B"),
             HubId("LLM-Research/Llama-3.2-1B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"),
@@ -144,6 +145,12 @@ SPECS = (
                 "AI-ModelScope/Llama-2-7b-AQLM-2Bit-1x16-hf",
                 "ISTA-DASLab/Llama-2-7b-AQLM-2Bit-1x16-hf",
             ),
+            *only_huggingface(
+                "openlm-research/open_llama_3b",
+                "openlm-research/open_llama_7b",
+                "openlm-research/open_llama_13b",
+                "togethercomputer/LLaMA-2-7B-32K",
+            ),
         ),
         template="llama2",
         lora_targets=LINEAR,
@@ -170,6 +177,10 @@ SPECS = (
             HubId(
                 "AI-ModelScope/GRM-llama3.2-3B-rewardmodel-ft",
                 "Ray2333/GRM-llama3.2-3B-rewardmodel-ft",
+            ),
+            *same_ids("Skywork/Skywork-Reward-V2-Llama-3.1-8B"),
+            *only_huggingface(
+                "Skywork/Skywork-Reward-V2-Llama-3.2-1B", "allenai/Llama-3.1-Tulu-3-8B-RM"
             ),
         ),
         stop_tokens=("<|eot_id|>",),
@@ -244,7 +255,7 @@ SPECS = (
     ModelSpec(
         name="perception_lm",
         architectures=("PerceptionLMForConditionalGeneration",),
-        hub_ids=same_ids("facebook/Perception-LM-1B"),
+        hub_ids=only_huggingface("facebook/Perception-LM-1B"),
         modalities=("text", "image", "video"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
@@ -253,7 +264,7 @@ SPECS = (
     ModelSpec(
         name="chameleon",
         architectures=("ChameleonForConditionalGeneration",),
-        hub_ids=same_ids("facebook/chameleon-7b"),
+        hub_ids=only_huggingface("facebook/chameleon-7b"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vqmodel",)),
@@ -263,7 +274,7 @@ SPECS = (
     ModelSpec(
         name="cwm",
         architectures=("CwmForCausalLM",),
-        hub_ids=same_ids("facebook/cwm"),
+        hub_ids=only_huggingface("facebook/cwm"),
         stop_tokens=("<|eot_id|>",),
         lora_targets=LINEAR,
         capabilities=("chat", "tools", "reasoning"),
@@ -272,8 +283,12 @@ SPECS = (
     ModelSpec(
         name="opt",
         architectures=("OPTForCausalLM",),
-        hub_ids=same_ids(
-            "facebook/opt-350m", "facebook/opt-66b", "facebook/opt-iml-max-30b", "facebook/opt-125m"
+        hub_ids=only_huggingface(
+            "facebook/opt-350m",
+            "facebook/opt-66b",
+            "facebook/opt-iml-max-30b",
+            "facebook/opt-125m",
+            "facebook/opt-iml-max-1.3b",
         ),
         lora_targets=FAIRSEQ,
         capabilities=("base",),
@@ -282,7 +297,7 @@ SPECS = (
     ModelSpec(
         name="xglm",
         architectures=("XGLMForCausalLM",),
-        hub_ids=same_ids("facebook/xglm-564M"),
+        hub_ids=only_huggingface("facebook/xglm-564M"),
         lora_targets=FAIRSEQ,
         capabilities=("base",),
         quant_groups=FAIRSEQ_GROUPS,
@@ -300,7 +315,7 @@ SPECS = (
     ModelSpec(
         name="muse_spark",
         architectures=("MuseSparkForConditionalGeneration",),
-        hub_ids=same_ids("meta-models/Muse-Spark-Open-816B-A42B"),
+        hub_ids=only_huggingface("meta-models/Muse-Spark-Open-816B-A42B"),
         modalities=("text", "image", "video", "audio"),
         lora_targets=(
             "q_proj",

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import (
+    HubId,
+    Markers,
+    ModelSpec,
+    Towers,
+    only_huggingface,
+    only_modelscope,
+    same_ids,
+)
 
 __all__ = ["SPECS"]
 
@@ -38,11 +46,13 @@ SPECS = (
     ModelSpec(
         name="llava_next",
         architectures=("LlavaNextForConditionalGeneration",),
-        hub_ids=same_ids(
-            "llava-hf/llava-v1.6-vicuna-7b-hf",
-            "llava-hf/llava-v1.6-vicuna-13b-hf",
-            "llava-hf/llava-v1.6-mistral-7b-hf",
-            "swift/llava-llama3.1-8b",
+        hub_ids=(
+            *same_ids(
+                "llava-hf/llava-v1.6-vicuna-7b-hf",
+                "llava-hf/llava-v1.6-vicuna-13b-hf",
+                "llava-hf/llava-v1.6-mistral-7b-hf",
+            ),
+            *only_modelscope("swift/llava-llama3.1-8b"),
         ),
         modalities=("text", "image"),
         lora_targets=LINEAR,
@@ -111,7 +121,7 @@ SPECS = (
     ModelSpec(
         name="vipllava",
         architectures=("VipLlavaForConditionalGeneration",),
-        hub_ids=same_ids("llava-hf/vip-llava-7b-hf"),
+        hub_ids=only_huggingface("llava-hf/vip-llava-7b-hf"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
@@ -121,7 +131,7 @@ SPECS = (
     ModelSpec(
         name="video_llava",
         architectures=("VideoLlavaForConditionalGeneration",),
-        hub_ids=same_ids("LanguageBind/Video-LLaVA-7B-hf"),
+        hub_ids=only_huggingface("LanguageBind/Video-LLaVA-7B-hf"),
         modalities=("text", "image", "video"),
         lora_targets=LINEAR,
         towers=Towers(vision=("image_tower", "video_tower"), aligner=("multi_modal_projector",)),
@@ -131,7 +141,7 @@ SPECS = (
     ModelSpec(
         name="fast_vlm",
         architectures=("FastVlmForConditionalGeneration",),
-        hub_ids=same_ids("KamilaMila/FastVLM-0.5B", "KamilaMila/FastVLM-7B"),
+        hub_ids=only_huggingface("KamilaMila/FastVLM-0.5B", "KamilaMila/FastVLM-7B"),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -141,7 +151,7 @@ SPECS = (
     ModelSpec(
         name="video_llama3",
         architectures=("VideoLlama3ForConditionalGeneration",),
-        hub_ids=same_ids("lkhl/VideoLLaMA3-2B-Image-HF"),
+        hub_ids=only_huggingface("lkhl/VideoLLaMA3-2B-Image-HF"),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LATENT, LATENT_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -112,7 +112,7 @@ SPECS = (
     ModelSpec(
         name="minicpm_ocr",
         architectures=("MiniCPMOcrForConditionalGeneration",),
-        hub_ids=same_ids("openbmb/MiniCPM-OCR-1.0"),
+        hub_ids=only_huggingface("openbmb/MiniCPM-OCR-1.0"),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=(
@@ -145,7 +145,7 @@ SPECS = (
     ModelSpec(
         name="cpmant",
         architectures=("CpmAntForCausalLM",),
-        hub_ids=same_ids("openbmb/cpm-ant-10b"),
+        hub_ids=only_huggingface("openbmb/cpm-ant-10b"),
         lora_targets=(
             "project_q",
             "project_k",
@@ -161,7 +161,7 @@ SPECS = (
         name="minicpm",
         architectures=("MiniCPMForCausalLM",),
         hub_ids=(
-            *same_ids("openbmb/MiniCPM-S-1B-sft"),
+            HubId("OpenBMB/MiniCPM-S-1B-sft", "openbmb/MiniCPM-S-1B-sft"),
             HubId("OpenBMB/miniCPM-bf16", "openbmb/MiniCPM-2B-sft-bf16"),
             HubId("OpenBMB/MiniCPM-2B-dpo-bf16", "openbmb/MiniCPM-2B-dpo-bf16"),
             HubId("OpenBMB/MiniCPM-2B-sft-fp32", "openbmb/MiniCPM-2B-sft-fp32"),

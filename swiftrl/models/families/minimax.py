@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, FUSED_MLP, FUSED_MLP_GROUPS
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -11,7 +11,11 @@ SPECS = (
     ModelSpec(
         name="minimax_hf",
         architectures=("MiniMaxForCausalLM",),
-        hub_ids=same_ids("MiniMaxAI/MiniMax-Text-01-hf"),
+        hub_ids=(
+            *only_huggingface("MiniMaxAI/MiniMax-Text-01-hf"),
+            HubId("MiniMax/MiniMax-M1-40k-hf", "MiniMaxAI/MiniMax-M1-40k-hf"),
+            HubId("MiniMax/MiniMax-M1-80k-hf", "MiniMaxAI/MiniMax-M1-80k-hf"),
+        ),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -44,7 +48,7 @@ SPECS = (
         name="minimax_m3_vl",
         architectures=("MiniMaxM3SparseForConditionalGeneration",),
         hub_ids=(
-            *same_ids("MiniMaxAI/MiniMax-M3-MXFP8"),
+            HubId("MiniMax/MiniMax-M3-MXFP8", "MiniMaxAI/MiniMax-M3-MXFP8"),
             HubId("MiniMax/MiniMax-M3", "MiniMaxAI/MiniMax-M3"),
         ),
         modalities=("text", "image", "video"),

@@ -10,7 +10,7 @@ from swiftrl.models.layer_names import (
     LATENT_GROUPS,
     LINEAR,
 )
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -55,6 +55,7 @@ SPECS = (
             HubId(
                 "AI-ModelScope/Ministral-8B-Instruct-2410", "mistralai/Ministral-8B-Instruct-2410"
             ),
+            *only_huggingface("mistralai/Devstral-Small-2507", "mistralai/Mathstral-7B-v0.1"),
         ),
         template="mistral",
         lora_targets=LINEAR,
@@ -66,7 +67,10 @@ SPECS = (
     ModelSpec(
         name="zephyr",
         architectures=("MistralForCausalLM",),
-        hub_ids=(HubId("modelscope/zephyr-7b-beta", "HuggingFaceH4/zephyr-7b-beta"),),
+        hub_ids=(
+            HubId("modelscope/zephyr-7b-beta", "HuggingFaceH4/zephyr-7b-beta"),
+            HubId("AI-ModelScope/zephyr-7b-alpha", "HuggingFaceH4/zephyr-7b-alpha"),
+        ),
         template="zephyr",
         lora_targets=LINEAR,
         min_transformers="4.34.0",
@@ -128,6 +132,7 @@ SPECS = (
     ModelSpec(
         name="ministral3",
         architectures=("Ministral3ForCausalLM",),
+        hub_ids=only_huggingface("mistralai/Devstral-2-123B-Instruct-2512"),
         template="mistral_v7",
         lora_targets=LINEAR,
         tool_syntax="mistral",
@@ -137,19 +142,22 @@ SPECS = (
     ModelSpec(
         name="mistral3",
         architectures=("Mistral3ForConditionalGeneration",),
-        hub_ids=same_ids(
-            "mistralai/Mistral-Small-3.1-24B-Base-2503",
-            "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
-            "mistralai/Ministral-3-3B-Base-2512",
-            "mistralai/Ministral-3-3B-Instruct-2512",
-            "mistralai/Ministral-3-3B-Instruct-2512-BF16",
-            "mistralai/Ministral-3-8B-Base-2512",
-            "mistralai/Ministral-3-8B-Instruct-2512",
-            "mistralai/Ministral-3-8B-Instruct-2512-BF16",
-            "mistralai/Ministral-3-14B-Base-2512",
-            "mistralai/Ministral-3-14B-Instruct-2512",
-            "mistralai/Ministral-3-14B-Instruct-2512-BF16",
-            "mistralai/Mistral-Small-3.2-24B-Instruct-2506",
+        hub_ids=(
+            *same_ids(
+                "mistralai/Mistral-Small-3.1-24B-Base-2503",
+                "mistralai/Mistral-Small-3.1-24B-Instruct-2503",
+                "mistralai/Ministral-3-3B-Base-2512",
+                "mistralai/Ministral-3-3B-Instruct-2512",
+                "mistralai/Ministral-3-3B-Instruct-2512-BF16",
+                "mistralai/Ministral-3-8B-Base-2512",
+                "mistralai/Ministral-3-8B-Instruct-2512",
+                "mistralai/Ministral-3-8B-Instruct-2512-BF16",
+                "mistralai/Ministral-3-14B-Base-2512",
+                "mistralai/Ministral-3-14B-Instruct-2512",
+                "mistralai/Ministral-3-14B-Instruct-2512-BF16",
+                "mistralai/Mistral-Small-3.2-24B-Instruct-2506",
+            ),
+            *only_huggingface("mistralai/Devstral-Small-2-24B-Instruct-2512"),
         ),
         modalities=("text", "image"),
         template="mistral_v7",
@@ -181,7 +189,7 @@ SPECS = (
     ModelSpec(
         name="mistral4",
         architectures=("Mistral4ForCausalLM",),
-        hub_ids=same_ids("mistralai/Mistral-Small-4-119B-2603"),
+        hub_ids=only_huggingface("mistralai/Mistral-Small-4-119B-2603"),
         lora_targets=LATENT,
         min_transformers="5.4.0",
         tool_syntax="mistral",
@@ -192,7 +200,7 @@ SPECS = (
     ModelSpec(
         name="mistral_large4",
         architectures=("MistralLarge4ForConditionalGeneration",),
-        hub_ids=same_ids("mistralai/Mistral-Large-4-1T-A52B"),
+        hub_ids=only_huggingface("mistralai/Mistral-Large-4-1T-A52B"),
         modalities=("text", "image"),
         lora_targets=(
             "kv_a_proj_with_mqa",
@@ -212,7 +220,10 @@ SPECS = (
     ModelSpec(
         name="voxtral",
         architectures=("VoxtralForConditionalGeneration",),
-        hub_ids=same_ids("mistralai/Voxtral-Mini-3B-2507", "mistralai/Voxtral-Small-24B-2507"),
+        hub_ids=(
+            *same_ids("mistralai/Voxtral-Mini-3B-2507"),
+            *only_huggingface("mistralai/Voxtral-Small-24B-2507"),
+        ),
         modalities=("text", "audio"),
         lora_targets=LINEAR,
         towers=Towers(vision=("audio_tower",), aligner=("multi_modal_projector",)),
@@ -243,7 +254,7 @@ SPECS = (
     ModelSpec(
         name="mamba2",
         architectures=("Mamba2ForCausalLM",),
-        hub_ids=same_ids("mistralai/Mamba-Codestral-7B-v0.1"),
+        hub_ids=only_huggingface("mistralai/Mamba-Codestral-7B-v0.1"),
         lora_targets=("in_proj",),
         min_transformers="4.44.0",
         capabilities=("base",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, FAIRSEQ, FAIRSEQ_GROUPS
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -14,6 +14,7 @@ SPECS = (
         hub_ids=(
             HubId("openai-mirror/gpt-oss-20b", "openai/gpt-oss-20b"),
             HubId("openai-mirror/gpt-oss-120b", "openai/gpt-oss-120b"),
+            *only_huggingface("lmsys/gpt-oss-20b-bf16"),
         ),
         stop_tokens=("<|return|>", "<|call|>"),
         lora_targets=ATTENTION,
@@ -46,21 +47,25 @@ SPECS = (
     ModelSpec(
         name="openai_gpt",
         architectures=("OpenAIGPTLMHeadModel",),
-        hub_ids=same_ids("openai-community/openai-gpt"),
+        hub_ids=only_huggingface("openai-community/openai-gpt"),
         lora_targets=("c_attn", "c_proj", "c_fc"),
         capabilities=("base",),
     ),
     ModelSpec(
         name="whisper",
         architectures=("WhisperForConditionalGeneration",),
-        hub_ids=same_ids(
-            "openai/whisper-tiny",
-            "openai/whisper-tiny.en",
-            "openai/whisper-base",
-            "openai/whisper-small",
-            "openai/whisper-large-v2",
-            "openai/whisper-large-v3-turbo",
-            "distil-whisper/distil-large-v2",
+        hub_ids=(
+            HubId("openai-mirror/whisper-tiny", "openai/whisper-tiny"),
+            HubId("openai-mirror/whisper-base", "openai/whisper-base"),
+            HubId("openai-mirror/whisper-small", "openai/whisper-small"),
+            HubId("openai-mirror/whisper-large-v3-turbo", "openai/whisper-large-v3-turbo"),
+            *only_huggingface(
+                "openai/whisper-tiny.en",
+                "openai/whisper-large-v2",
+                "distil-whisper/distil-large-v2",
+                "openai/whisper-medium",
+                "openai/whisper-large-v3",
+            ),
         ),
         modalities=("text", "audio"),
         lora_targets=FAIRSEQ,

@@ -12,7 +12,7 @@ from swiftrl.models.layer_names import (
     NEOX,
     NEOX_GROUPS,
 )
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -21,7 +21,7 @@ SPECS = (
         name="dbrx",
         architectures=("DbrxForCausalLM",),
         hub_ids=(
-            *same_ids("transformers-community/dbrx-instruct"),
+            *only_huggingface("transformers-community/dbrx-instruct"),
             HubId("AI-ModelScope/dbrx-base", "databricks/dbrx-base"),
             HubId("AI-ModelScope/dbrx-instruct", "databricks/dbrx-instruct"),
         ),
@@ -34,7 +34,9 @@ SPECS = (
     ModelSpec(
         name="mpt",
         architectures=("MptForCausalLM",),
-        hub_ids=same_ids("mosaicml/mpt-7b", "mosaicml/mpt-7b-storywriter", "mosaicml/mpt-30b"),
+        hub_ids=only_huggingface(
+            "mosaicml/mpt-7b", "mosaicml/mpt-7b-storywriter", "mosaicml/mpt-30b"
+        ),
         template="chatml",
         lora_targets=("Wqkv", "out_proj", "up_proj", "down_proj"),
         capabilities=("base",),
@@ -43,7 +45,7 @@ SPECS = (
     ModelSpec(
         name="afmoe",
         architectures=("AfmoeForCausalLM",),
-        hub_ids=same_ids("arcee-ai/Trinity-Mini"),
+        hub_ids=only_huggingface("arcee-ai/Trinity-Mini", "arcee-ai/Trinity-Nano-Preview"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         capabilities=("chat", "tools", "reasoning"),
@@ -52,7 +54,7 @@ SPECS = (
     ModelSpec(
         name="arcee",
         architectures=("ArceeForCausalLM",),
-        hub_ids=same_ids("arcee-ai/AFM-4.5B"),
+        hub_ids=only_huggingface("arcee-ai/AFM-4.5B", "arcee-ai/AFM-4.5B-Base"),
         stop_tokens=("<|im_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),
         min_transformers="4.53.0",
@@ -61,7 +63,11 @@ SPECS = (
     ModelSpec(
         name="apertus",
         architectures=("ApertusForCausalLM",),
-        hub_ids=same_ids("swiss-ai/Apertus-8B-Instruct-2509"),
+        hub_ids=only_huggingface(
+            "swiss-ai/Apertus-8B-Instruct-2509",
+            "swiss-ai/Apertus-8B-2509",
+            "swiss-ai/Apertus-70B-Instruct-2509",
+        ),
         stop_tokens=("<|assistant_end|>",),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),
         min_transformers="4.56.0",
@@ -72,7 +78,7 @@ SPECS = (
     ModelSpec(
         name="apertus1p5",
         architectures=("Apertus1p5ForConditionalGeneration",),
-        hub_ids=same_ids("swiss-ai/Apertus-v1.5-8B"),
+        hub_ids=only_huggingface("swiss-ai/Apertus-v1.5-8B"),
         modalities=("text", "image", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),
         min_transformers="5.24.0",
@@ -89,7 +95,7 @@ SPECS = (
     ModelSpec(
         name="axk1",
         architectures=("AXK1ForCausalLM",),
-        hub_ids=same_ids("skt/A.X-K1"),
+        hub_ids=only_huggingface("skt/A.X-K1"),
         lora_targets=LATENT,
         min_transformers="5.15.0",
         capabilities=("chat", "tools", "reasoning"),
@@ -98,7 +104,7 @@ SPECS = (
     ModelSpec(
         name="axk2",
         architectures=("AXK2ForCausalLM",),
-        hub_ids=same_ids("skt/A.X-K2"),
+        hub_ids=only_huggingface("skt/A.X-K2"),
         lora_targets=(
             "q_a_proj",
             "q_gate_proj",
@@ -117,7 +123,7 @@ SPECS = (
     ModelSpec(
         name="beam",
         architectures=("BeamForCausalLM",),
-        hub_ids=same_ids("reflection/Beam-1.0-501B-A23B"),
+        hub_ids=only_huggingface("reflection/Beam-1.0-501B-A23B"),
         lora_targets=LINEAR,
         min_transformers="5.21.0",
         quant_groups=DENSE_GROUPS,
@@ -125,7 +131,7 @@ SPECS = (
     ModelSpec(
         name="blt",
         architectures=("BltForCausalLM",),
-        hub_ids=same_ids("itazap/blt-1b-hf"),
+        hub_ids=only_huggingface("itazap/blt-1b-hf"),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -141,14 +147,14 @@ SPECS = (
     ModelSpec(
         name="ctrl",
         architectures=("CTRLLMHeadModel",),
-        hub_ids=same_ids("Salesforce/ctrl"),
+        hub_ids=only_huggingface("Salesforce/ctrl"),
         lora_targets=("Wq", "Wk", "Wv", "dense"),
         capabilities=("base",),
     ),
     ModelSpec(
         name="diffllama",
         architectures=("DiffLlamaForCausalLM",),
-        hub_ids=same_ids("kajuma/DiffLlama-0.3B-handcut"),
+        hub_ids=only_huggingface("kajuma/DiffLlama-0.3B-handcut"),
         lora_targets=LINEAR,
         min_transformers="4.48.0",
         capabilities=("base",),
@@ -157,7 +163,7 @@ SPECS = (
     ModelSpec(
         name="doge",
         architectures=("DogeForCausalLM",),
-        hub_ids=same_ids("SmallDoge/Doge-320M"),
+        hub_ids=only_huggingface("SmallDoge/Doge-320M"),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -184,7 +190,7 @@ SPECS = (
     ModelSpec(
         name="dots3_note",
         architectures=("Dots3NoteForConditionalGeneration",),
-        hub_ids=same_ids("dots-studio/dots3-note-prev"),
+        hub_ids=only_huggingface("dots-studio/dots3-note-prev"),
         modalities=("text", "image", "video", "audio"),
         lora_targets=(
             "q_a_proj",
@@ -228,7 +234,7 @@ SPECS = (
     ModelSpec(
         name="emu3_hf",
         architectures=("Emu3ForConditionalGeneration",),
-        hub_ids=same_ids("BAAI/Emu3-Chat-hf", "Emu3-community/Emu3-Chat-hf"),
+        hub_ids=only_huggingface("BAAI/Emu3-Chat-hf", "Emu3-community/Emu3-Chat-hf"),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vqmodel",)),
@@ -238,7 +244,7 @@ SPECS = (
     ModelSpec(
         name="flint",
         architectures=("FlintForCausalLM",),
-        hub_ids=same_ids("RecursiveSI/flint"),
+        hub_ids=only_huggingface("RecursiveSI/flint"),
         lora_targets=LINEAR,
         min_transformers="5.21.0",
         quant_groups=DENSE_GROUPS,
@@ -246,7 +252,7 @@ SPECS = (
     ModelSpec(
         name="fuyu",
         architectures=("FuyuForCausalLM",),
-        hub_ids=same_ids("adept/fuyu-8b"),
+        hub_ids=only_huggingface("adept/fuyu-8b"),
         modalities=("text", "image"),
         lora_targets=NEOX,
         towers=Towers(vision=("vision_embed_tokens",)),
@@ -256,7 +262,7 @@ SPECS = (
     ModelSpec(
         name="persimmon",
         architectures=("PersimmonForCausalLM",),
-        hub_ids=same_ids("adept/persimmon-8b-base"),
+        hub_ids=only_huggingface("adept/persimmon-8b-base", "adept/persimmon-8b-chat"),
         lora_targets=NEOX,
         capabilities=("base",),
         quant_groups=NEOX_GROUPS,
@@ -264,7 +270,7 @@ SPECS = (
     ModelSpec(
         name="helium",
         architectures=("HeliumForCausalLM",),
-        hub_ids=same_ids("kyutai/helium-1-preview"),
+        hub_ids=only_huggingface("kyutai/helium-1-preview"),
         lora_targets=LINEAR,
         min_transformers="4.48.0",
         capabilities=("base",),
@@ -273,14 +279,14 @@ SPECS = (
     ModelSpec(
         name="moshi",
         architectures=("MoshiForCausalLM",),
-        hub_ids=same_ids("kmhf/hf-moshika"),
+        hub_ids=only_huggingface("kmhf/hf-moshika"),
         lora_targets=("linear", "fc1", "fc2"),
         capabilities=("base",),
     ),
     ModelSpec(
         name="kyutai_stt",
         architectures=("KyutaiSpeechToTextForConditionalGeneration",),
-        hub_ids=same_ids("kyutai/stt-2.6b-en-trfs"),
+        hub_ids=only_huggingface("kyutai/stt-2.6b-en-trfs"),
         modalities=("text", "audio"),
         lora_targets=("linear", "fc1", "fc2"),
         towers=Towers(vision=("codec_model",)),
@@ -289,7 +295,7 @@ SPECS = (
     ModelSpec(
         name="hrm_text",
         architectures=("HrmTextForCausalLM",),
-        hub_ids=same_ids("sapientinc/HRM-Text-1B"),
+        hub_ids=only_huggingface("sapientinc/HRM-Text-1B"),
         lora_targets=LINEAR,
         min_transformers="5.9.0",
         capabilities=("base",),
@@ -298,7 +304,7 @@ SPECS = (
     ModelSpec(
         name="hyperclovax",
         architectures=("HyperCLOVAXForCausalLM",),
-        hub_ids=same_ids("naver-hyperclovax/HyperCLOVAX-SEED-Think-14B"),
+        hub_ids=only_huggingface("naver-hyperclovax/HyperCLOVAX-SEED-Think-14B"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="5.9.0",
@@ -308,7 +314,7 @@ SPECS = (
     ModelSpec(
         name="hyperclovax_vision_v2",
         architectures=("HyperCLOVAXVisionV2ForConditionalGeneration",),
-        hub_ids=same_ids("naver-hyperclovax/HyperCLOVAX-SEED-Think-32B"),
+        hub_ids=only_huggingface("naver-hyperclovax/HyperCLOVAX-SEED-Think-32B"),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -320,7 +326,10 @@ SPECS = (
     ModelSpec(
         name="inkling",
         architectures=("InklingForConditionalGeneration",),
-        hub_ids=same_ids("thinkingmachines/Inkling", "thinkingmachines/Inkling-NVFP4"),
+        hub_ids=(
+            *same_ids("thinkingmachines/Inkling"),
+            *only_huggingface("thinkingmachines/Inkling-NVFP4"),
+        ),
         modalities=("text", "image", "audio"),
         lora_targets=("q_proj", "k_proj", "v_proj", "r_proj", "o_proj"),
         towers=Towers(vision=("vision_tower", "audio_tower")),
@@ -330,7 +339,7 @@ SPECS = (
     ModelSpec(
         name="inkling2",
         architectures=("Inkling2ForConditionalGeneration",),
-        hub_ids=same_ids("thinkingmachines/Inkling-2-Small-MXFP8"),
+        hub_ids=only_huggingface("thinkingmachines/Inkling-2-Small-MXFP8"),
         modalities=("text", "image"),
         lora_targets=("linear", "gate_proj", "sink_proj", "weight_proj"),
         towers=Towers(vision=("vision_tower",), aligner=("vision_tower.merger",)),
@@ -340,7 +349,7 @@ SPECS = (
     ModelSpec(
         name="inkling2_loop",
         architectures=("Inkling2LoopForConditionalGeneration",),
-        hub_ids=same_ids("thinkingmachines/Inkling-2-Mini"),
+        hub_ids=only_huggingface("thinkingmachines/Inkling-2-Mini"),
         modalities=("text", "image"),
         lora_targets=("linear", "gate_proj", "sink_proj"),
         min_transformers="5.24.0",
@@ -357,7 +366,7 @@ SPECS = (
     ModelSpec(
         name="lara_mini",
         architectures=("LaraMiniForCausalLM",),
-        hub_ids=same_ids("translated/Lara-4-Mini-Base"),
+        hub_ids=only_huggingface("translated/Lara-4-Mini-Base"),
         lora_targets=(
             *LINEAR,
             "in_proj_qkv",
@@ -377,14 +386,14 @@ SPECS = (
     ModelSpec(
         name="jais2",
         architectures=("Jais2ForCausalLM",),
-        hub_ids=same_ids("inceptionai/Jais-2-8B-Chat", "inceptionai/Jais-2-70B-Chat"),
+        hub_ids=only_huggingface("inceptionai/Jais-2-8B-Chat", "inceptionai/Jais-2-70B-Chat"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj"),
         quant_groups=(("q_proj", "k_proj", "v_proj"), ("o_proj",), ("up_proj",), ("down_proj",)),
     ),
     ModelSpec(
         name="jetmoe",
         architectures=("JetMoeForCausalLM",),
-        hub_ids=same_ids("jetmoe/jetmoe-8b"),
+        hub_ids=only_huggingface("jetmoe/jetmoe-8b"),
         lora_targets=("kv_proj",),
         min_transformers="4.41.0",
         capabilities=("base",),
@@ -392,7 +401,7 @@ SPECS = (
     ModelSpec(
         name="kolibri1",
         architectures=("Kolibri1ForCausalLM",),
-        hub_ids=same_ids("Aleph-Alpha/Kolibri-1"),
+        hub_ids=only_huggingface("Aleph-Alpha/Kolibri-1"),
         lora_targets=LINEAR,
         min_transformers="5.20.0",
         quant_groups=DENSE_GROUPS,
@@ -400,7 +409,7 @@ SPECS = (
     ModelSpec(
         name="laguna",
         architectures=("LagunaForCausalLM",),
-        hub_ids=same_ids("poolside/laguna-XS.2"),
+        hub_ids=only_huggingface("poolside/laguna-XS.2"),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -428,7 +437,7 @@ SPECS = (
     ModelSpec(
         name="mellum",
         architectures=("MellumForCausalLM",),
-        hub_ids=same_ids("JetBrains/Mellum2-12B-A2.5B-Base"),
+        hub_ids=only_huggingface("JetBrains/Mellum2-12B-A2.5B-Base"),
         lora_targets=ATTENTION,
         min_transformers="5.10.1",
         capabilities=("base",),
@@ -437,20 +446,20 @@ SPECS = (
     ModelSpec(
         name="modernbert_decoder",
         architectures=("ModernBertDecoderForCausalLM",),
-        hub_ids=same_ids("blab-jhu/test-32m-dec"),
+        hub_ids=only_huggingface("blab-jhu/test-32m-dec"),
         lora_targets=("q_proj", "k_proj", "v_proj", "Wo", "Wi"),
         capabilities=("base",),
     ),
     ModelSpec(
         name="nanochat",
         architectures=("NanoChatForCausalLM",),
-        hub_ids=same_ids("karpathy/nanochat-d32"),
+        hub_ids=only_huggingface("karpathy/nanochat-d32"),
         lora_targets=("q_proj", "k_proj", "v_proj", "o_proj", "fc1", "fc2"),
     ),
     ModelSpec(
         name="solar_open",
         architectures=("SolarOpenForCausalLM",),
-        hub_ids=same_ids("upstage/Solar-Open-100B"),
+        hub_ids=only_huggingface("upstage/Solar-Open-100B"),
         lora_targets=LINEAR,
         capabilities=("chat", "tools", "reasoning"),
         quant_groups=DENSE_GROUPS,
@@ -458,7 +467,7 @@ SPECS = (
     ModelSpec(
         name="aria",
         architectures=("AriaForConditionalGeneration",),
-        hub_ids=same_ids("rhymes-ai/Aria"),
+        hub_ids=only_huggingface("rhymes-ai/Aria"),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
@@ -469,7 +478,7 @@ SPECS = (
     ModelSpec(
         name="evolla",
         architectures=("EvollaForProteinText2Text",),
-        hub_ids=same_ids("westlake-repl/Evolla-10B-hf"),
+        hub_ids=only_huggingface("westlake-repl/Evolla-10B-hf"),
         lora_targets=(
             "q_proj",
             "k_proj",
@@ -492,7 +501,10 @@ SPECS = (
     ModelSpec(
         name="lighton_ocr",
         architectures=("LightOnOcrForConditionalGeneration",),
-        hub_ids=same_ids("lightonai/LightOnOCR-1B-1025"),
+        hub_ids=(
+            *only_huggingface("lightonai/LightOnOCR-1B-1025"),
+            *same_ids("lightonai/LightOnOCR-2-1B"),
+        ),
         modalities=("text", "image"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,

@@ -10,7 +10,7 @@ from swiftrl.models.layer_names import (
     FAIRSEQ_GROUPS,
     LINEAR,
 )
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -19,7 +19,8 @@ SPECS = (
         name="phi",
         architectures=("PhiForCausalLM",),
         hub_ids=(
-            *same_ids("microsoft/phi-1", "microsoft/phi-1_5"),
+            *only_huggingface("microsoft/phi-1"),
+            HubId("allspace/PHI_1-5", "microsoft/phi-1_5"),
             HubId("AI-ModelScope/phi-2", "microsoft/phi-2"),
         ),
         lora_targets=("q_proj", "k_proj", "v_proj", "dense", "fc1", "fc2"),
@@ -112,7 +113,7 @@ SPECS = (
     ModelSpec(
         name="bitnet",
         architectures=("BitNetForCausalLM",),
-        hub_ids=same_ids("microsoft/bitnet-b1.58-2B-4T"),
+        hub_ids=only_huggingface("microsoft/bitnet-b1.58-2B-4T"),
         stop_tokens=("<|eot_id|>",),
         lora_targets=LINEAR,
         min_transformers="4.52.0",
@@ -121,7 +122,7 @@ SPECS = (
     ModelSpec(
         name="biogpt",
         architectures=("BioGptForCausalLM",),
-        hub_ids=same_ids("microsoft/biogpt"),
+        hub_ids=only_huggingface("microsoft/biogpt"),
         lora_targets=FAIRSEQ,
         capabilities=("base",),
         quant_groups=FAIRSEQ_GROUPS,
@@ -129,7 +130,7 @@ SPECS = (
     ModelSpec(
         name="kosmos2",
         architectures=("Kosmos2ForConditionalGeneration",),
-        hub_ids=same_ids("microsoft/kosmos-2-patch14-224"),
+        hub_ids=only_huggingface("microsoft/kosmos-2-patch14-224"),
         modalities=("text", "image"),
         lora_targets=FAIRSEQ,
         towers=Towers(vision=("vision_model",), aligner=("image_to_text_projection",)),
@@ -140,7 +141,7 @@ SPECS = (
     ModelSpec(
         name="kosmos2_5",
         architectures=("Kosmos2_5ForConditionalGeneration",),
-        hub_ids=same_ids("microsoft/kosmos-2.5"),
+        hub_ids=only_huggingface("microsoft/kosmos-2.5"),
         modalities=("text", "image"),
         lora_targets=FAIRSEQ,
         towers=Towers(vision=("vision_model",), aligner=("image_to_text_projection",)),
@@ -151,7 +152,9 @@ SPECS = (
         name="florence2",
         architectures=("Florence2ForConditionalGeneration",),
         hub_ids=(
-            *same_ids("florence-community/Florence-2-base", "florence-community/Florence-2-large"),
+            *only_huggingface(
+                "florence-community/Florence-2-base", "florence-community/Florence-2-large"
+            ),
             HubId("AI-ModelScope/Florence-2-base-ft", "microsoft/Florence-2-base-ft"),
             HubId("AI-ModelScope/Florence-2-base", "microsoft/Florence-2-base"),
             HubId("AI-ModelScope/Florence-2-large", "microsoft/Florence-2-large"),
@@ -167,7 +170,7 @@ SPECS = (
     ModelSpec(
         name="vibevoice_asr",
         architectures=("VibeVoiceAsrForConditionalGeneration",),
-        hub_ids=same_ids("microsoft/VibeVoice-ASR-HF"),
+        hub_ids=only_huggingface("microsoft/VibeVoice-ASR-HF"),
         modalities=("text", "audio"),
         lora_targets=LINEAR,
         towers=Towers(
@@ -180,7 +183,7 @@ SPECS = (
     ModelSpec(
         name="git",
         architectures=("GitForCausalLM",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "microsoft/git-base",
             "microsoft/git-base-coco",
             "microsoft/git-base-textvqa",
@@ -194,7 +197,7 @@ SPECS = (
     ModelSpec(
         name="udop",
         architectures=("UdopForConditionalGeneration",),
-        hub_ids=same_ids("microsoft/udop-large"),
+        hub_ids=only_huggingface("microsoft/udop-large"),
         modalities=("text", "image"),
         lora_targets=("q", "k", "v", "o", "wi", "wo"),
         towers=Towers(vision=("patch_embed",)),

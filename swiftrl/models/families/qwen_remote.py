@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import HubId, Markers, ModelSpec, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, only_modelscope, same_ids
 
 __all__ = ["SPECS"]
 
@@ -28,8 +28,8 @@ SPECS = (
                 "Qwen/Qwen-7B-Chat-Int8",
                 "Qwen/Qwen-14B-Chat-Int8",
                 "Qwen/Qwen-72B-Chat-Int8",
-                "TongyiFinance/Tongyi-Finance-14B",
             ),
+            *only_modelscope("TongyiFinance/Tongyi-Finance-14B"),
             HubId("TongyiFinance/Tongyi-Finance-14B-Chat", "jxy/Tongyi-Finance-14B-Chat"),
             HubId("TongyiFinance/Tongyi-Finance-14B-Chat-Int4", "jxy/Tongyi-Finance-14B-Chat-Int4"),
         ),
@@ -40,7 +40,7 @@ SPECS = (
     ModelSpec(
         name="modelscope_agent",
         architectures=("QWenLMHeadModel",),
-        hub_ids=same_ids("iic/ModelScope-Agent-7B", "iic/ModelScope-Agent-14B"),
+        hub_ids=only_modelscope("iic/ModelScope-Agent-7B", "iic/ModelScope-Agent-14B"),
         stop_tokens=("<|im_end|>",),
         markers=Markers(names=("modelscope-agent",)),
         tool_syntax="react",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import ATTENTION, ATTENTION_GROUPS, DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -310,8 +310,9 @@ SPECS = (
     ModelSpec(
         name="qwen4_exp",
         architectures=("Qwen4ExpForConditionalGeneration",),
-        hub_ids=same_ids(
-            "Qwen/Qwen4-Exp", "Qwen/Qwen3.8-Flash-Next", "Qwen/Qwen3.8-Flash-Next-FP8"
+        hub_ids=(
+            *only_huggingface("Qwen/Qwen4-Exp"),
+            *same_ids("Qwen/Qwen3.8-Flash-Next", "Qwen/Qwen3.8-Flash-Next-FP8"),
         ),
         modalities=("text", "image", "video"),
         stop_tokens=("<|im_end|>",),

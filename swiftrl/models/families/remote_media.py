@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import HubId, ModelSpec, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -79,31 +79,31 @@ SPECS = (
     ModelSpec(
         name="h2ovl",
         architectures=("H2OVLChatModel",),
-        hub_ids=same_ids("h2oai/h2ovl-mississippi-800m", "h2oai/h2ovl-mississippi-2b"),
+        hub_ids=only_huggingface("h2oai/h2ovl-mississippi-800m", "h2oai/h2ovl-mississippi-2b"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="bee",
         architectures=("BeeForConditionalGeneration",),
-        hub_ids=same_ids("Open-Bee/Bee-8B-RL", "Open-Bee/Bee-8B-SFT"),
+        hub_ids=only_huggingface("Open-Bee/Bee-8B-RL", "Open-Bee/Bee-8B-SFT"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="isaac",
         architectures=("IsaacForConditionalGeneration",),
-        hub_ids=same_ids("PerceptronAI/Isaac-0.1"),
+        hub_ids=only_huggingface("PerceptronAI/Isaac-0.1"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="kanana_v",
         architectures=("KananaVForConditionalGeneration",),
-        hub_ids=same_ids("kakaocorp/kanana-1.5-v-3b-instruct"),
+        hub_ids=only_huggingface("kakaocorp/kanana-1.5-v-3b-instruct"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="nvlm_d",
         architectures=("NVLM_D_Model",),
-        hub_ids=same_ids("nvidia/NVLM-D-72B"),
+        hub_ids=only_huggingface("nvidia/NVLM-D-72B"),
         modalities=("text", "image"),
     ),
     ModelSpec(
@@ -115,31 +115,31 @@ SPECS = (
     ModelSpec(
         name="r_vl",
         architectures=("RForConditionalGeneration",),
-        hub_ids=same_ids("YannQi/R-4B"),
+        hub_ids=only_huggingface("YannQi/R-4B"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="opencua",
         architectures=("OpenCUAForConditionalGeneration",),
-        hub_ids=same_ids("xlangai/OpenCUA-7B"),
+        hub_ids=only_huggingface("xlangai/OpenCUA-7B"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="llama_nemotron_vl",
         architectures=("Llama_Nemotron_Nano_VL",),
-        hub_ids=same_ids("nvidia/Llama-3.1-Nemotron-Nano-VL-8B-V1"),
+        hub_ids=only_huggingface("nvidia/Llama-3.1-Nemotron-Nano-VL-8B-V1"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="eagle2_5_vl",
         architectures=("Eagle2_5_VLForConditionalGeneration",),
-        hub_ids=same_ids("nvidia/Eagle2.5-8B"),
+        hub_ids=only_huggingface("nvidia/Eagle2.5-8B"),
         modalities=("text", "image"),
     ),
     ModelSpec(
         name="hcx_vision",
         architectures=("HCXVisionForCausalLM",),
-        hub_ids=same_ids("naver-hyperclovax/HyperCLOVAX-SEED-Vision-Instruct-3B"),
+        hub_ids=only_huggingface("naver-hyperclovax/HyperCLOVAX-SEED-Vision-Instruct-3B"),
         modalities=("text", "image", "video"),
     ),
     ModelSpec(
@@ -151,13 +151,13 @@ SPECS = (
     ModelSpec(
         name="intern_s1_pro",
         architectures=("InternS1ProForConditionalGeneration",),
-        hub_ids=same_ids("internlm/Intern-S1-Pro"),
+        hub_ids=(HubId("Shanghai_AI_Laboratory/Intern-S1-Pro", "internlm/Intern-S1-Pro"),),
         modalities=("text", "image", "video"),
     ),
     ModelSpec(
         name="intern_s2_preview",
         architectures=("InternS2PreviewForConditionalGeneration",),
-        hub_ids=same_ids("internlm/Intern-S2-Preview"),
+        hub_ids=(HubId("Shanghai_AI_Laboratory/Intern-S2-Preview", "internlm/Intern-S2-Preview"),),
         modalities=("text", "image", "video"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import HubId, ModelSpec, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, only_huggingface, only_modelscope, same_ids
 
 __all__ = ["SPECS"]
 
@@ -21,7 +21,13 @@ SPECS = (
     ModelSpec(
         name="orion",
         architectures=("OrionForCausalLM",),
-        hub_ids=same_ids("OrionStarAI/Orion-14B-Chat", "OrionStarAI/Orion-14B-Base"),
+        hub_ids=same_ids(
+            "OrionStarAI/Orion-14B-Chat",
+            "OrionStarAI/Orion-14B-Base",
+            "OrionStarAI/Orion-14B-LongChat",
+            "OrionStarAI/Orion-14B-Chat-RAG",
+            "OrionStarAI/Orion-14B-Chat-Plugin",
+        ),
         template="orion",
         capabilities=("base", "chat"),
     ),
@@ -57,7 +63,10 @@ SPECS = (
     ModelSpec(
         name="skywork",
         architectures=("SkyworkForCausalLM",),
-        hub_ids=same_ids("skywork/Skywork-13B-base", "skywork/Skywork-13B-chat"),
+        hub_ids=(
+            HubId("skywork/Skywork-13B-base", "Skywork/Skywork-13B-base"),
+            HubId("skywork/Skywork-13B-chat", "Skywork/Skywork-13B-Chat"),
+        ),
         template="skywork",
         capabilities=("base", "chat"),
     ),
@@ -65,12 +74,14 @@ SPECS = (
         name="telechat",
         architectures=("TelechatForCausalLM", "TeleChatForCausalLM"),
         hub_ids=(
-            *same_ids("TeleAI/TeleChat-52B", "swift/TeleChat-12B-V2-GPTQ-Int4"),
+            HubId("TeleAI/TeleChat-52B", "Tele-AI/TeleChat-52B"),
             HubId("TeleAI/TeleChat-7B", "Tele-AI/telechat-7B"),
             HubId("TeleAI/TeleChat-12B", "Tele-AI/TeleChat-12B"),
             HubId("TeleAI/TeleChat-12B-v2", "Tele-AI/TeleChat-12B-v2"),
             HubId("TeleAI/TeleChat2-35B", "Tele-AI/TeleChat2-35B"),
             HubId("TeleAI/TeleChat2-115B", "Tele-AI/TeleChat2-115B"),
+            HubId("TeleAI/TeleChat-1B", "Tele-AI/TeleChat-1B"),
+            *only_modelscope("swift/TeleChat-12B-V2-GPTQ-Int4"),
         ),
         template="telechat",
         capabilities=("base", "chat"),
@@ -83,6 +94,7 @@ SPECS = (
             HubId("TeleAI/TeleChat2-7B-32K", "Tele-AI/TeleChat2-7B-32K"),
             HubId("TeleAI/TeleChat2-35B-32K", "Tele-AI/TeleChat2-35B-32K"),
             HubId("TeleAI/TeleChat2-35B-Nov", "Tele-AI/TeleChat2-35B-Nov"),
+            HubId("TeleAI/TeleChat2-7B", "Tele-AI/TeleChat2-7B"),
         ),
         template="telechat",
         capabilities=("base", "chat"),
@@ -123,12 +135,14 @@ SPECS = (
     ModelSpec(
         name="arctic",
         architectures=("ArcticForCausalLM",),
-        hub_ids=same_ids("Snowflake/snowflake-arctic-base", "Snowflake/snowflake-arctic-instruct"),
+        hub_ids=only_huggingface(
+            "Snowflake/snowflake-arctic-base", "Snowflake/snowflake-arctic-instruct"
+        ),
     ),
     ModelSpec(
         name="plamo3",
         architectures=("Plamo3ForCausalLM",),
-        hub_ids=same_ids("pfnet/plamo-3-nict-2b-base", "pfnet/plamo-3-nict-8b-base"),
+        hub_ids=only_huggingface("pfnet/plamo-3-nict-2b-base", "pfnet/plamo-3-nict-8b-base"),
     ),
     ModelSpec(
         name="solar",
@@ -138,21 +152,24 @@ SPECS = (
     ModelSpec(
         name="telechat3",
         architectures=("TeleChat3ForCausalLM",),
-        hub_ids=same_ids("Tele-AI/TeleChat3-36B-Thinking", "Tele-AI/TeleChat3-Coder-36B-Thinking"),
+        hub_ids=(
+            HubId("TeleAI/TeleChat3-36B-Thinking", "Tele-AI/TeleChat3-36B-Thinking"),
+            HubId("TeleAI/TeleChat3-Coder-36B-Thinking", "Tele-AI/TeleChat3-Coder-36B-Thinking"),
+        ),
     ),
     ModelSpec(
         name="tele_flm",
         architectures=("TeleFLMForCausalLM",),
-        hub_ids=same_ids("CofeAI/FLM-2-52B-Instruct-2407", "CofeAI/Tele-FLM"),
+        hub_ids=only_huggingface("CofeAI/FLM-2-52B-Instruct-2407", "CofeAI/Tele-FLM"),
     ),
     ModelSpec(
         name="pangu_embedded",
         architectures=("PanguEmbeddedForCausalLM",),
-        hub_ids=same_ids("FreedomIntelligence/openPangu-Embedded-7B-V1.1"),
+        hub_ids=only_huggingface("FreedomIntelligence/openPangu-Embedded-7B-V1.1"),
     ),
     ModelSpec(
         name="param2moe",
         architectures=("Param2MoEForCausalLM",),
-        hub_ids=same_ids("bharatgenai/Param2-17B-A2.4B-Thinking"),
+        hub_ids=only_huggingface("bharatgenai/Param2-17B-A2.4B-Thinking"),
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import FAIRSEQ, FAIRSEQ_GROUPS
-from swiftrl.models.spec import ModelSpec, Towers, same_ids
+from swiftrl.models.spec import ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -20,7 +20,7 @@ SPECS = (
     ModelSpec(
         name="blip2",
         architectures=("Blip2ForConditionalGeneration",),
-        hub_ids=same_ids("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-opt-6.7b"),
+        hub_ids=only_huggingface("Salesforce/blip2-opt-2.7b", "Salesforce/blip2-opt-6.7b"),
         modalities=("text", "image"),
         lora_targets=FAIRSEQ,
         towers=Towers(vision=("vision_model", "qformer"), aligner=("language_projection",)),
@@ -30,7 +30,9 @@ SPECS = (
     ModelSpec(
         name="instructblip",
         architectures=("InstructBlipForConditionalGeneration",),
-        hub_ids=same_ids("Salesforce/instructblip-flan-t5-xl", "Salesforce/instructblip-vicuna-7b"),
+        hub_ids=only_huggingface(
+            "Salesforce/instructblip-flan-t5-xl", "Salesforce/instructblip-vicuna-7b"
+        ),
         modalities=("text", "image"),
         lora_targets=FAIRSEQ,
         towers=Towers(vision=("vision_model", "qformer"), aligner=("language_projection",)),

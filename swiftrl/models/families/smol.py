@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, Towers, only_huggingface, same_ids
 
 __all__ = ["SPECS"]
 
@@ -23,10 +23,11 @@ SPECS = (
     ModelSpec(
         name="smolvlm",
         architectures=("SmolVLMForConditionalGeneration",),
-        hub_ids=same_ids(
-            "HuggingFaceTB/SmolVLM2-256M-Video-Instruct",
-            "HuggingFaceTB/SmolVLM2-500M-Video-Instruct",
-            "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
+        hub_ids=(
+            *only_huggingface(
+                "HuggingFaceTB/SmolVLM2-256M-Video-Instruct", "HuggingFaceTB/SmolVLM2-2.2B-Instruct"
+            ),
+            *same_ids("HuggingFaceTB/SmolVLM2-500M-Video-Instruct"),
         ),
         modalities=("text", "image", "video"),
         stop_tokens=("<end_of_utterance>",),
@@ -41,7 +42,7 @@ SPECS = (
         architectures=("Idefics3ForConditionalGeneration",),
         hub_ids=(
             HubId("AI-ModelScope/Idefics3-8B-Llama3", "HuggingFaceM4/Idefics3-8B-Llama3"),
-            *same_ids(
+            *only_huggingface(
                 "HuggingFaceTB/SmolVLM-256M-Instruct",
                 "HuggingFaceTB/SmolVLM-500M-Instruct",
                 "HuggingFaceTB/SmolVLM-Instruct",
@@ -57,7 +58,11 @@ SPECS = (
     ModelSpec(
         name="idefics2",
         architectures=("Idefics2ForConditionalGeneration",),
-        hub_ids=same_ids("HuggingFaceM4/idefics2-8b", "HuggingFaceM4/idefics2-8b-base"),
+        hub_ids=only_huggingface(
+            "HuggingFaceM4/idefics2-8b",
+            "HuggingFaceM4/idefics2-8b-base",
+            "HuggingFaceM4/idefics2-8b-chatty",
+        ),
         modalities=("text", "image"),
         stop_tokens=("<end_of_utterance>",),
         lora_targets=LINEAR,
@@ -69,7 +74,11 @@ SPECS = (
     ModelSpec(
         name="idefics",
         architectures=("IdeficsForVisionText2Text",),
-        hub_ids=same_ids("HuggingFaceM4/idefics-9b"),
+        hub_ids=only_huggingface(
+            "HuggingFaceM4/idefics-9b",
+            "HuggingFaceM4/idefics-9b-instruct",
+            "HuggingFaceM4/idefics-80b-instruct",
+        ),
         modalities=("text", "image"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_model",), aligner=("perceiver_resampler",)),

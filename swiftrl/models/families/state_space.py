@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swiftrl.models.spec import HubId, ModelSpec, same_ids
+from swiftrl.models.spec import HubId, ModelSpec, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -26,14 +26,14 @@ SPECS = (
     ModelSpec(
         name="rwkv",
         architectures=("RwkvForCausalLM",),
-        hub_ids=same_ids("RWKV/rwkv-4-169m-pile"),
+        hub_ids=only_huggingface("RWKV/rwkv-4-169m-pile"),
         lora_targets=("key", "value", "receptance", "output"),
         capabilities=("base",),
     ),
     ModelSpec(
         name="xlstm",
         architectures=("xLSTMForCausalLM",),
-        hub_ids=same_ids("NX-AI/xLSTM-7b"),
+        hub_ids=only_huggingface("NX-AI/xLSTM-7b"),
         lora_targets=(
             "q",
             "k",
@@ -52,7 +52,7 @@ SPECS = (
         name="jamba",
         architectures=("JambaForCausalLM",),
         hub_ids=(
-            *same_ids("ai21labs/AI21-Jamba-1.5-Large", "ai21labs/AI21-Jamba-1.5-Mini"),
+            *only_huggingface("ai21labs/AI21-Jamba-1.5-Large", "ai21labs/AI21-Jamba-1.5-Mini"),
             HubId("AI-ModelScope/Jamba-v0.1", "ai21labs/Jamba-v0.1"),
         ),
         lora_targets=(
@@ -73,7 +73,7 @@ SPECS = (
     ModelSpec(
         name="zamba",
         architectures=("ZambaForCausalLM",),
-        hub_ids=same_ids("Zyphra/Zamba-7B-v1"),
+        hub_ids=only_huggingface("Zyphra/Zamba-7B-v1"),
         lora_targets=(
             "in_proj",
             "out_proj",
@@ -91,7 +91,7 @@ SPECS = (
     ModelSpec(
         name="zamba2",
         architectures=("Zamba2ForCausalLM",),
-        hub_ids=same_ids(
+        hub_ids=only_huggingface(
             "Zyphra/Zamba2-7B-instruct",
             "Zyphra/Zamba2-2.7B-instruct",
             "Zyphra/Zamba2-1.2B-instruct",
@@ -112,7 +112,7 @@ SPECS = (
     ModelSpec(
         name="zaya",
         architectures=("ZayaForCausalLM",),
-        hub_ids=same_ids("Zyphra/ZAYA1-8B"),
+        hub_ids=only_huggingface("Zyphra/ZAYA1-8B"),
         lora_targets=(
             "o_proj",
             "q_proj",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.models.layer_names import DENSE_GROUPS, LATENT, LATENT_GROUPS, LINEAR
-from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, same_ids
+from swiftrl.models.spec import HubId, Markers, ModelSpec, Towers, only_huggingface
 
 __all__ = ["SPECS"]
 
@@ -49,7 +49,8 @@ SPECS = (
         name="hunyuan_moe",
         architectures=("HunYuanMoEV1ForCausalLM",),
         hub_ids=(
-            *same_ids("tencent/Hunyuan-A13B-Pretrain", "tencent/Hunyuan-A13B-Instruct-FP8"),
+            HubId("Tencent-Hunyuan/Hunyuan-A13B-Pretrain", "tencent/Hunyuan-A13B-Pretrain"),
+            HubId("Tencent-Hunyuan/Hunyuan-A13B-Instruct-FP8", "tencent/Hunyuan-A13B-Instruct-FP8"),
             HubId("Tencent-Hunyuan/Hunyuan-A13B-Instruct", "tencent/Hunyuan-A13B-Instruct"),
         ),
         lora_targets=LINEAR,
@@ -114,6 +115,18 @@ SPECS = (
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(
+        name="hunyuan_mt",
+        architectures=("HunYuanDenseV1ForCausalLM",),
+        hub_ids=(
+            HubId("Tencent-Hunyuan/Hunyuan-MT-7B", "tencent/Hunyuan-MT-7B"),
+            HubId("Tencent-Hunyuan/HY-MT1.5-1.8B", "tencent/HY-MT1.5-1.8B"),
+            HubId("Tencent-Hunyuan/HY-MT1.5-7B", "tencent/HY-MT1.5-7B"),
+        ),
+        lora_targets=LINEAR,
+        markers=Markers(names=("hunyuan-mt", "hy-mt")),
+        quant_groups=DENSE_GROUPS,
+    ),
+    ModelSpec(
         name="hy_v3",
         architectures=("HYV3ForCausalLM",),
         hub_ids=(
@@ -132,7 +145,7 @@ SPECS = (
     ModelSpec(
         name="hy_v4",
         architectures=("HYV4ForCausalLM",),
-        hub_ids=same_ids("tencent/Hy4-preview"),
+        hub_ids=(HubId("Tencent-Hunyuan/Hy4-preview", "tencent/Hy4-preview"),),
         lora_targets=LATENT,
         min_transformers="5.17.0",
         capabilities=("chat", "tools", "reasoning"),
@@ -141,7 +154,7 @@ SPECS = (
     ModelSpec(
         name="hy_v4_vl",
         architectures=("HYV4VLForConditionalGeneration",),
-        hub_ids=same_ids("tencent/Hy4"),
+        hub_ids=only_huggingface("tencent/Hy4"),
         modalities=("text", "image"),
         lora_targets=LATENT,
         towers=Towers(vision=("model.vision_tower",)),

@@ -25,7 +25,7 @@ SPECS = (
     ModelSpec(
         name="mimo_v2_flash",
         architectures=("MiMoV2FlashForCausalLM",),
-        hub_ids=same_ids("XiaomiMiMo/MiMo-V2-Flash"),
+        hub_ids=same_ids("XiaomiMiMo/MiMo-V2-Flash", "XiaomiMiMo/MiMo-V2-Flash-Base"),
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         min_transformers="5.13.0",
