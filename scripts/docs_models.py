@@ -38,7 +38,8 @@ CHINESE = {
     "{families} 个家族、{architectures} 种架构。`swiftrl models --search 名称` 列出 id，"
     "`swiftrl models --of 文件夹` 说明一个文件夹属于哪个家族。没有收录的模型只要 transformers "
     "实现了它、并且带有对话模板，同样可以训练。id 均见于公开资料：其中 "
-    "{huggingface_only} 个模型只知道在 Hugging Face 上（`--use_hf true`），{modelscope_only} 个只知道在 ModelScope 上。",
+    "{huggingface_only} 个模型只知道在 Hugging Face 上（`--use_hf true`），"
+    "{modelscope_only} 个只知道在 ModelScope 上。",
     "levels": "最后一列的含义：",
     "golden": "与公开发布的权重比对过",
     "tiny": "该架构的随机小模型通过了全部检查",
