@@ -81,7 +81,7 @@ SPECS = (
         name="wizardlm2",
         architectures=("MistralForCausalLM",),
         hub_ids=(HubId("AI-ModelScope/WizardLM-2-7B-AWQ", "MaziyarPanahi/WizardLM-2-7B-AWQ"),),
-        template="wizardlm2",
+        template="vicuna_v1",
         lora_targets=LINEAR,
         min_transformers="4.34.0",
         markers=Markers(names=("wizardlm",)),

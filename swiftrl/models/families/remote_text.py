@@ -96,7 +96,7 @@ SPECS = (
             HubId("TeleAI/TeleChat2-35B-Nov", "Tele-AI/TeleChat2-35B-Nov"),
             HubId("TeleAI/TeleChat2-7B", "Tele-AI/TeleChat2-7B"),
         ),
-        template="telechat",
+        template="telechat2",
         capabilities=("base", "chat"),
     ),
     ModelSpec(

@@ -31,7 +31,7 @@ _SAME = {
     "llama3": "llama3_1 llama3_2 llama3_2_vision",
     "mistral_v7": "mistral_2501 mistral_2503 mistral_2506",
     "tulu": "olmo olmo2",
-    "vicuna_v1": "wizardlm2_moe",
+    "vicuna_v1": "wizardlm2 wizardlm2_moe",
 }
 _ALIASES = {alias: name for name, aliases in _SAME.items() for alias in aliases.split()}
 _COMMON = {"<s>", "</s>"}  # of many tokenizers, and so no sign of a format
