@@ -71,7 +71,7 @@ def family_of(asked: str, folder: Path, config: Mapping[str, Any]) -> ModelSpec 
         left = [spec for spec in proven if len(spec.markers) == most]
     else:
         left = [spec for spec, holds in verdicts if holds is not False]
-        left = _published_as(names, left) or left
+    left = _published_as(names, left) or left
     # With nothing left the architecture is known and the family is not: any may be the one.
     return _agreed(left or candidates, evidence)
 

@@ -67,6 +67,27 @@ def test_llamas_are_told_apart_in_a_renamed_folder(tmp_path, vocab_size, tokens,
     assert name_of(make(tmp_path / "model", config, tokens=tokens, template="{{ x }}")) == family
 
 
+@pytest.mark.parametrize(
+    ("called", "vocab_size", "family"),
+    [
+        ("vicuna-7b-v1.5", 32000, "vicuna"),
+        ("my-vicuna-13b", 32000, "vicuna"),
+        ("CodeLlama-7b-Instruct-hf", 32016, "codellama"),
+        ("CodeLlama-34b-hf", 32000, "codellama"),
+        ("CodeFuse-CodeLlama-34B", 32000, "codefuse_codellama"),
+        ("TinyLlama-1.1B-Chat-v1.0", 32000, "tinyllama"),
+        ("SOLAR-10.7B-Instruct-v1.0", 32000, "solar_llama"),
+        ("SmolLM2-360M-Instruct", 49152, "smollm"),
+        ("Falcon3-7B-Instruct", 131072, "falcon3"),
+        ("Hermes-3-Llama-3.1-8B", 128256, "hermes3"),
+        ("Llama-2-7b-chat-hf", 32000, "llama2"),
+    ],
+)
+def test_names_tell_llamas_of_other_makers_apart(tmp_path, called, vocab_size, family):
+    config = {"architectures": ["LlamaForCausalLM"], "vocab_size": vocab_size}
+    assert name_of(make(tmp_path / called, config)) == family
+
+
 def test_the_chat_template_tells_a_coder(tmp_path):
     config = {"architectures": ["Qwen3MoeForCausalLM"]}
     tokens = ("<|im_end|>",)

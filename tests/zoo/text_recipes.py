@@ -89,6 +89,7 @@ RECIPES: dict[str, Recipe] = {
             "Gemma3TextModel",
             "LlamaForSequenceClassification",
             "ModernBertForSequenceClassification",
+            "Qwen3ForSequenceClassification",
             "ModernBertModel",
             "XLMRobertaForSequenceClassification",
         )

@@ -263,7 +263,14 @@ SPECS = (
         min_transformers="4.28.0",
         markers=Markers(
             config={"vocab_size": (32000, 32016)},
-            names=("codellama-7b", "codellama-13b", "codellama-34b", "codellama-70b"),
+            names=(
+                "codellama-7b",
+                "codellama-13b",
+                "codellama-34b-hf",
+                "codellama-34b-instruct",
+                "codellama-34b-python",
+                "codellama-70b",
+            ),
         ),
         capabilities=("base", "chat"),
         quant_groups=DENSE_GROUPS,
