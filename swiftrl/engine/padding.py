@@ -1,4 +1,4 @@
-"""A model in the state that generation needs, and whether padding on the left goes unseen by it."""
+"""A model in the state that generation needs, and what it bears: padding on the left, a cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, GenerationMixin
 
-__all__ = ["for_inference", "generate", "padding_is_unseen"]
+from swiftrl.models.media_batch import row_arguments
+
+__all__ = ["cache_agrees", "for_inference", "generate", "padding_is_unseen"]
 
 _MIXIN: Any = GenerationMixin
 # The checker finds no such method on a class that only models may mix in.
@@ -21,7 +23,67 @@ _PADDING = 5
 _STEPS = 3
 
 
-def padding_is_unseen(model: Any, tokenizer: Any, compute_dtype: torch.dtype | None) -> bool:
+_FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
+"""What a model's own code may raise where it does not bear something."""
+
+
+def cache_agrees(model: Any, tokenizer: Any, compute_dtype: torch.dtype | None) -> bool:
+    """Return whether a model that keeps a cache writes as its plain forward pass does.
+
+    Some caches of transformers cannot be made, or hold what later tokens do not expect. A few
+    tokens are tried. A model that does not run on text alone is believed.
+
+    Args:
+        model: a causal model, adapters included.
+        tokenizer: of the model.
+        compute_dtype: as in `for_inference`.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    words = _words(base)
+    whole = torch.ones_like(words)
+    config = _config(tokenizer.pad_token_id or 0, use_cache=True)
+    with for_inference(base, config, compute_dtype):
+        try:
+            made = generate(
+                base, input_ids=words, attention_mask=whole, generation_config=config,
+                **row_arguments(base, words, whole, [], base.dtype),
+            )  # fmt: skip
+        except _FAILURES:
+            return not _runs(base, words)
+        ids = made.sequences[:, :-1]
+        replied = (torch.arange(ids.shape[1], device=ids.device) >= _LENGTH).long()[None]
+        types = row_arguments(base, ids, torch.ones_like(ids), [], base.dtype, replied)
+        wanted = base(input_ids=ids, use_cache=False, **types).logits[0, _LENGTH - 1 :].float()
+    found = torch.stack([step[0] for step in made.logits]).float()
+    exact = compute_dtype is None and next(base.parameters()).dtype == torch.float32
+    # Of all logits together: by rounding alone a router may send a token to another expert.
+    error = (found - wanted).square().mean().sqrt() / wanted.square().mean().sqrt().clamp_min(1e-6)
+    return bool(error <= (1e-3 if exact else 0.2))
+
+
+def _runs(base: Any, words: torch.Tensor) -> bool:
+    try:
+        base(input_ids=words, use_cache=False)
+    except _FAILURES:
+        return False
+    return True
+
+
+def _words(base: Any) -> torch.Tensor:
+    size = max(base.get_input_embeddings().weight.shape[0] // 2, 1)
+    return (torch.arange(_LENGTH) * 7 % size)[None].to(base.device)
+
+
+def _config(padding: int, use_cache: bool) -> GenerationConfig:
+    return GenerationConfig(
+        do_sample=False, max_new_tokens=_STEPS, pad_token_id=padding, use_cache=use_cache,
+        output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+
+
+def padding_is_unseen(
+    model: Any, tokenizer: Any, compute_dtype: torch.dtype | None, *, use_cache: bool = True
+) -> bool:
     """Return whether a model continues a padded prompt as it does the prompt alone.
 
     Recurrent models without a mask, and some caches, let padding in. A few tokens are tried.
@@ -30,25 +92,23 @@ def padding_is_unseen(model: Any, tokenizer: Any, compute_dtype: torch.dtype | N
         model: a causal model, adapters included.
         tokenizer: of the model.
         compute_dtype: as in `for_inference`.
+        use_cache: whether it will write with one.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     padding = tokenizer.pad_token_id or 0
-    words = torch.arange(_LENGTH) * 7 % max(base.get_input_embeddings().weight.shape[0] // 2, 1)
-    alone = words[None].to(base.device)
+    alone = _words(base)
+    words = alone[0]
     padded = torch.cat([alone.new_full((1, _PADDING), padding), alone], dim=1)
     mask = torch.ones_like(padded)
     mask[:, :_PADDING] = 0
     # A batch, as the shorter prompt is never alone with its padding.
-    beside = torch.cat([padded, words.flip(0).repeat(2)[None, : padded.shape[1]].to(base.device)])
+    beside = torch.cat([padded, words.flip(0).repeat(2)[None, : padded.shape[1]]])
     masks = torch.cat([mask, torch.ones_like(mask)])
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=_STEPS, pad_token_id=padding, use_cache=True,
-        output_logits=True, return_dict_in_generate=True,
-    )  # fmt: skip
+    config = _config(padding, use_cache)
     with for_inference(base, config, compute_dtype):
         try:
             found = _logits(base, beside, masks, config)
-        except (RuntimeError, ValueError, IndexError):
+        except _FAILURES:
             return False
         wanted = _logits(base, alone, torch.ones_like(alone), config)
     exact = compute_dtype is None and next(base.parameters()).dtype == torch.float32
@@ -60,7 +120,8 @@ def _logits(
     base: Any, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig
 ) -> torch.Tensor:
     """Return the first row's logits of every step [steps, V]."""
-    made = generate(base, input_ids=ids, attention_mask=mask, generation_config=config)
+    types = row_arguments(base, ids, mask, [], base.dtype)
+    made = generate(base, input_ids=ids, attention_mask=mask, generation_config=config, **types)
     return torch.stack([step[0] for step in made.logits]).float()
 
 

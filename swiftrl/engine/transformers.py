@@ -5,9 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,11 +19,12 @@ from transformers import (
 
 from swiftrl.core.errors import EngineError
 from swiftrl.engine.base import Chunk, Completion, FinishReason
+from swiftrl.engine.batching import Batching
 from swiftrl.engine.detokenize import Detokenizer
-from swiftrl.engine.padding import for_inference, generate, padding_is_unseen
+from swiftrl.engine.padding import for_inference, generate
 from swiftrl.engine.sampling import SamplingParams, choose, generators
 from swiftrl.models.load import stop_token_ids as stop_token_ids_of
-from swiftrl.models.media_arguments import accepted, joined, token_types
+from swiftrl.models.media_batch import row_arguments
 
 __all__ = ["TransformersEngine"]
 
@@ -59,7 +58,6 @@ class TransformersEngine:
         self.shown_token_ids = frozenset(shown_token_ids)
         self.tokenizer = tokenizer
         self.policy_version = 0
-        self.max_batch_size = max_batch_size
         self.compute_dtype = compute_dtype
         if stop_token_ids is None:
             stop_token_ids = stop_token_ids_of(model, tokenizer)
@@ -67,6 +65,7 @@ class TransformersEngine:
         text_config = model.config.get_text_config()
         self._longest: int | None = getattr(text_config, "max_position_embeddings", None)
         self.lock = threading.Lock()
+        self.batching = Batching(model, tokenizer, max_batch_size, compute_dtype, self.lock)
 
     def generate(
         self,
@@ -78,36 +77,14 @@ class TransformersEngine:
         """Return `n` completions of each prompt; prompts of similar length run together."""
         for prompt in prompts:
             self.check_prompt(prompt)
-        jobs = [
-            (index, source)
-            for index in sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-            for source in generators(sampling.seed, index, n)
-        ]
         replies: list[list[Completion]] = [[] for _ in prompts]
-        for batch in self._batches(jobs, [len(prompts[index]) for index, _ in jobs]):
+        for batch in self.batching.jobs(prompts, media, sampling.seed, n):
             run = _Run(self, [prompts[index] for index, _ in batch], sampling)
             run.media = [media[index] for index, _ in batch] if media else []
             run.decode([source for _, source in batch])
             for row, (index, _) in enumerate(batch):
                 replies[index].append(run.completion(row))
         return replies
-
-    def _batches(self, jobs: list[Any], lengths: list[int]) -> Iterator[list[Any]]:
-        """Split jobs, in order of length, into batches; of one length where padding is seen."""
-        apart = len(set(lengths)) > 1 and not self._padding_is_unseen
-        start = 0
-        while start < len(jobs):
-            stop = min(start + self.max_batch_size, len(jobs))
-            if apart:
-                stop = min(stop, bisect_right(lengths, lengths[start]))
-            yield jobs[start:stop]
-            start = stop
-
-    @cached_property
-    def _padding_is_unseen(self) -> bool:
-        """Whether a padded prompt is continued as it is alone: some models ignore the mask."""
-        with self.lock:
-            return padding_is_unseen(self.model, self.tokenizer, self.compute_dtype)
 
     def stream(
         self,
@@ -195,7 +172,10 @@ class _Run:
         ids = torch.tensor([[padding] * (width - len(p)) + list(p) for p in self.prompts])
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in self.prompts])
         config = GenerationConfig(
-            do_sample=False, max_new_tokens=max(self.rooms), pad_token_id=padding, use_cache=True
+            do_sample=False,
+            max_new_tokens=max(self.rooms),
+            pad_token_id=padding,
+            use_cache=self.engine.batching.use_cache,
         )
         with self.engine.lock, for_inference(base, config, self.engine.compute_dtype):
             generate(
@@ -209,11 +189,11 @@ class _Run:
             )
 
     def _media_arguments(self, base: Any, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
-        if not any(self.media):
-            return {}
-        types = token_types(base.config, ids) * mask
-        made = accepted(base, joined(self.media, base.dtype), types)
-        return {name: value.to(base.device) for name, value in made.items()}
+        made = row_arguments(base, ids, mask, self.media, base.dtype)
+        return {
+            name: value.to(base.device) if isinstance(value, torch.Tensor) else value
+            for name, value in made.items()
+        }
 
     def add(self, row: int, token: int, logprob: float) -> None:
         """Take a sampled token; rows that are done ignore it."""

@@ -10,9 +10,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["accepted", "joined", "token_types"]
+__all__ = ["accepted", "joined", "placeholder", "reads_prompt_both_ways", "token_types"]
 
 _KINDS = (("image", 1), ("video", 2), ("audio", 3))
+
+
+def placeholder(config: Any, kind: str) -> int | None:
+    """Return the id of the token that stands for a part of a medium, or None."""
+    for name in (f"{kind}_token_id", f"{kind}_token_index"):
+        if isinstance(token := getattr(config, name, None), int):
+            return token
+    return None
+
+
+def reads_prompt_both_ways(module: Any) -> bool:
+    """Return whether a model or its backbone reads a prompt in both directions (PaliGemma).
+
+    Its token types say then what is prompt and what is reply; elsewhere they say what is a medium.
+    """
+    text = module.config.get_text_config(decoder=True)
+    takes_types = "token_type_ids" in inspect.signature(type(module).forward).parameters
+    return takes_types and getattr(text, "use_bidirectional_attention", None) is True
 
 
 def token_types(config: Any, token_ids: Tensor) -> Tensor:
@@ -24,11 +42,8 @@ def token_types(config: Any, token_ids: Tensor) -> Tensor:
     """
     types = torch.zeros_like(token_ids)
     for kind, number in _KINDS:
-        for name in (f"{kind}_token_id", f"{kind}_token_index"):
-            token = getattr(config, name, None)
-            if isinstance(token, int):
-                types = types.masked_fill(token_ids == token, number)
-                break
+        if (token := placeholder(config, kind)) is not None:
+            types = types.masked_fill(token_ids == token, number)
     start, end = (getattr(config, f"video_{name}_token_id", None) for name in ("start", "end"))
     if isinstance(start, int) and isinstance(end, int):
         # GLM-V has one placeholder for both, and marks around films (GLM4vProcessor).
@@ -50,6 +65,9 @@ def accepted(module: Any, tensors: Mapping[str, Tensor], types: Tensor) -> dict[
     for name in ("mm_token_type_ids", "token_type_ids"):
         if name in known:
             made[name] = types
+    if tensors and "sample" in known:
+        # Noise on a sound (VibeVoice) would set policy and reference apart.
+        made["sample"] = False
     return made
 
 

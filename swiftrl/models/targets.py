@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
+from swiftrl.models.backbone import head_of
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.spec import ModelSpec
 from swiftrl.models.towers import frozen_towers, tower_of
@@ -84,7 +85,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
 
     Left out are the output head, routers, and what a state-space kernel reads by itself.
     """
-    head = model.get_output_embeddings()
+    head = head_of(model)
     mixers = {
         name
         for name, module in model.named_modules()
@@ -103,7 +104,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
 
 def embedding_names(model: PreTrainedModel) -> list[str]:
     """Return the names of the input embedding and the output head."""
-    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    ends = (model.get_input_embeddings(), head_of(model))
     return [name for name, module in model.named_modules() if any(module is end for end in ends)]
 
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, TreeBatch, pack
+from swiftrl.models.backbone import backbone_of
+from swiftrl.models.media_arguments import reads_prompt_both_ways
+from swiftrl.models.picture_rows import has_rows_of_pictures
 from swiftrl.rlhf.media_inputs import media_rows
 from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.scoring import Scorer, causal_lm
@@ -19,6 +22,8 @@ from swiftrl.rlhf.tree_attention import register, use_attention
 __all__ = ["LayoutChoice", "choose_layout", "layout_error", "probe_batch", "vocabulary_size"]
 
 _ATTENTION = {"full_attention", "sliding_attention"}
+_FAILURES = (ModelError, TypeError, ValueError, RuntimeError, AttributeError, LookupError)
+"""What a model's own code may raise on a few tokens."""
 _RECURRENT = ("mamba", "ssm", "linear_attn", "rwkv", "recurrent", "short_conv", "shortconv")
 
 
@@ -50,12 +55,19 @@ def choose_layout(
 
     Raises:
         ConfigError: "tree" was asked for and does not apply.
+        ModelError: tokens see those behind them.
     """
     if requested not in ("auto", "tree", "rows"):
         raise ConfigError(f"--layout {requested}: expected auto, tree or rows.")
+    if probe and _looks_ahead(model):
+        raise ModelError(
+            f"{type(causal_lm(model)).__name__}: what it says of a token changes with the tokens "
+            "behind it, so that a pass over a reply does not give the probabilities of its tokens. "
+            "Choose a model that reads from left to right."
+        )
     if requested == "rows":
         return LayoutChoice("rows", "asked for")
-    obstacle = _obstacle(model)
+    obstacle = _obstacle(model, pictures is not None)
     if obstacle is None and probe:
         obstacle = _disagreement(model)
         if obstacle is None and pictures is not None:
@@ -67,11 +79,15 @@ def choose_layout(
     return LayoutChoice("rows", obstacle)
 
 
-def _obstacle(model: nn.Module) -> str | None:
+def _obstacle(model: nn.Module, with_pictures: bool) -> str | None:
     lm = causal_lm(model)
     name = type(lm).__name__
+    if with_pictures and has_rows_of_pictures(lm):
+        return f"{name} sees pictures in cross-attention, those of its row"
     if getattr(lm, "_is_stateful", False):
         return f"{name} carries a recurrent state from token to token"
+    if reads_prompt_both_ways(lm):
+        return f"{name} reads its prompt in both directions"
     text = lm.config.get_text_config(decoder=True)
     other = sorted(set(getattr(text, "layer_types", None) or ()) - _ATTENTION)
     if other:
@@ -89,13 +105,37 @@ def _obstacle(model: nn.Module) -> str | None:
     return None
 
 
+def _first_sentence(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].split(". ")[0][:200]
+
+
+def _looks_ahead(model: nn.Module) -> bool:
+    """Return whether logits change with later tokens; a model that needs a picture is believed."""
+    lm = causal_lm(model)
+    device = lm.get_input_embeddings().weight.device
+    batch = probe_batch(vocabulary_size(lm)).to(device)
+    ids = batch.to_rows().token_ids[:1]
+    other = ids.clone()
+    other[:, -2:] = ids[:, :2]
+    types = {"token_type_ids": torch.ones_like(ids)} if reads_prompt_both_ways(lm) else {}
+    with evaluating(model):
+        try:
+            seen, changed = (
+                model(input_ids=tokens, use_cache=False, **types).logits[:, :-2].float()
+                for tokens in (ids, other)
+            )
+        except _FAILURES:
+            return False
+    return bool((seen - changed).abs().max() > 0.05 * seen.abs().max())
+
+
 def _disagreement(model: nn.Module, batch: TreeBatch | None = None) -> str | None:
     """Run the probe; return what is wrong, if anything."""
     name = type(causal_lm(model)).__name__
     try:
         error = layout_error(model, "tree", batch)
-    except (ModelError, TypeError, ValueError, RuntimeError, KeyError, IndexError) as failure:
-        return f"{name} failed in the tree layout ({str(failure).splitlines()[0][:200]})"
+    except _FAILURES as failure:
+        return f"{name} failed in the tree layout ({_first_sentence(failure)})"
     bound = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.1
     if not error <= bound:
         return f"{name} gives other log-probabilities in the tree layout (off by {error:.1%})"
@@ -125,7 +165,7 @@ def probe_batch(
 def vocabulary_size(lm: Any) -> int:
     """Return how many tokens a model both reads and writes."""
     read = lm.get_input_embeddings().num_embeddings
-    head = lm.get_output_embeddings()
+    head = backbone_of(lm).head
     return min(read, getattr(head, "out_features", read))
 
 
@@ -158,10 +198,13 @@ def _scored(model: nn.Module, layout: str, batch: TreeBatch) -> Tensor:
 
 def _own_logprobs(model: nn.Module, batch: TreeBatch) -> Tensor:
     rows, lm = batch.to_rows(), causal_lm(model)
-    media = media_rows(lm, lm.base_model, batch, rows)
-    media.pop("position_ids", None)
-    output: Any = model(
-        input_ids=rows.token_ids, attention_mask=rows.attention_mask, use_cache=False, **media
-    )
-    logits = output.logits.flatten(0, 1)[rows.source_index].float()
-    return logits.log_softmax(-1).gather(1, batch.target_ids[:, None]).squeeze(1)
+    logps = torch.zeros_like(batch.target_ids, dtype=torch.float32)
+    calls = media_rows(lm, backbone_of(lm).reads, batch, rows, own_positions=True)
+    width = rows.token_ids.shape[1]
+    for call in calls:
+        output: Any = model(use_cache=False, **call.arguments)
+        place = (rows.source_index // width == call.rows[:, None]).nonzero()
+        chosen = output.logits[place[:, 0], rows.source_index[place[:, 1]] % width].float()
+        targets = batch.target_ids[place[:, 1], None]
+        logps[place[:, 1]] = chosen.log_softmax(-1).gather(1, targets).squeeze(1)
+    return logps

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftrl.core import log
+from swiftrl.models.backbone import Backbone
 from swiftrl.rlhf.logprobs import LogitTerms
 from swiftrl.rlhf.tree_attention import NAME, use_attention
 
@@ -24,6 +25,9 @@ __all__ = ["Ending", "find_ending"]
 
 _FACTORS = ("logit_scale", "lm_head_multiplier")
 _DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
+_SHUT = -1e30
+"""Logits that models set below this are of tokens that they never say."""
+_NEVER = -1e4
 _CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
@@ -35,11 +39,22 @@ class Ending:
         terms: what happens to the head's output.
         before_head: a layer between backbone and head (ModernBERT's prediction head).
         vocabulary: how many of the head's outputs count, if not all: the rest pad it.
+        unsaid: [S] tokens that the model never says, such as the codes of pictures (Chameleon).
     """
 
     terms: LogitTerms = field(default_factory=LogitTerms)
     before_head: nn.Module | None = None
     vocabulary: int | None = None
+    unsaid: Tensor | None = None
+
+    def bias(self, head: nn.Linear) -> Tensor | None:
+        """Return what is added to the head's products, [V] or None."""
+        own = head.bias if head.bias is None else head.bias[: self.vocabulary]
+        if self.unsaid is None:
+            return own
+        added = head.weight.new_zeros(self.vocabulary or head.out_features)
+        added[self.unsaid] = _NEVER
+        return added if own is None else own + added
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class _Seen:
     logits: Tensor
 
 
-def find_ending(lm: Any, backbone: nn.Module, temperature: float = 1.0) -> Ending:
+def find_ending(lm: Any, backbone: Backbone, temperature: float = 1.0) -> Ending:
     """Return how a causal language model ends.
 
     Args:
@@ -61,12 +76,14 @@ def find_ending(lm: Any, backbone: nn.Module, temperature: float = 1.0) -> Endin
         temperature: of the distribution.
     """
     named, *others = _readings(lm.config)
-    head = lm.get_output_embeddings()
-    between = [child for child in lm.children() if child is not backbone and child is not head]
+    head, gives = backbone.head, backbone.gives
+    owner = lm if backbone.reads is gives else _owner(lm, head)
+    between = [child for child in owner.children() if child is not gives and child is not head]
     text = lm.config.get_text_config(decoder=True)
     padded = getattr(text, "unpadded_vocab_size", None)
     ending = Ending(named)
-    if head is not None and (others or between or padded) and (seen := _look(lm, head, backbone)):
+    codes = getattr(lm.config, "vocabulary_map", None)
+    if (others or between or padded or codes) and (seen := _look(lm, head, gives)):
         found = _explained(seen, head, (named, *others), between)
         if found is None:
             log.warn(
@@ -75,6 +92,11 @@ def find_ending(lm: Any, backbone: nn.Module, temperature: float = 1.0) -> Endin
             )
         ending = found or ending
     return replace(ending, terms=replace(ending.terms, temperature=temperature))
+
+
+def _owner(lm: nn.Module, head: nn.Module) -> nn.Module:
+    """Return the part of a model whose child the head is."""
+    return next(part for part in lm.modules() if any(child is head for child in part.children()))
 
 
 def _readings(config: Any) -> Iterator[LogitTerms]:
@@ -104,6 +126,9 @@ def _explained(
     """Return the ending that gives the logits, or None if none of these does."""
     wanted = seen.logits.float()
     width = wanted.shape[-1]
+    shut = (wanted <= _SHUT).all(dim=(0, 1))
+    unsaid = shut.nonzero().squeeze(1) if shut.any() else None
+    wanted = wanted[..., ~shut]
     bound = 1e-2 * wanted.abs().max().clamp_min(1e-6)
     best: tuple[float, Ending] | None = None
     for layer in (None, *between):
@@ -112,9 +137,10 @@ def _explained(
             continue
         vocabulary = width if output.shape[-1] > width else None
         for terms in readings:
-            error = float((terms.apply(output[..., :width].float()) - wanted).abs().max())
+            found = terms.apply(output[..., :width].float())[..., ~shut]
+            error = float((found - wanted).abs().max())
             if error <= bound and (best is None or error < best[0]):
-                best = error, Ending(terms, layer, vocabulary)
+                best = error, Ending(terms, layer, vocabulary, unsaid)
     return best[1] if best else None
 
 

@@ -168,3 +168,6 @@ def _checkpoint_gradients(model: nn.Module) -> None:
         lm.activation_checkpointing_enable({"use_reentrant": False})
     else:
         lm.gradient_checkpointing_enable({"use_reentrant": False})
+    # Only re-entrant recomputation needs inputs with a gradient, and some models add to them.
+    if hasattr(lm, "_require_grads_hook"):
+        lm.disable_input_require_grads()

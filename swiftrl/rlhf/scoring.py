@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
+from swiftrl.models.backbone import backbone_of
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logit_terms import find_ending
 from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
@@ -62,17 +63,6 @@ def causal_lm(model: nn.Module) -> Any:
     return get_base_model() if get_base_model is not None else model
 
 
-def _backbone(lm: Any) -> nn.Module:
-    for name in (lm.base_model_prefix, "model", "transformer"):
-        backbone = getattr(lm, name, None) if name else None
-        if isinstance(backbone, nn.Module):
-            return backbone
-    raise ModelError(
-        f"{type(lm).__name__}: found no backbone under {lm.base_model_prefix!r} or 'model'. Only "
-        "causal language models made of a backbone and a head can be trained."
-    )
-
-
 class Scorer:
     """Runs a model's backbone over a batch and reads the trained tokens' log-probabilities.
 
@@ -105,7 +95,7 @@ class Scorer:
         self.shortened = False
         self._lm = causal_lm(model)
         self._text_config = self._lm.config.get_text_config(decoder=True)
-        self._backbone = _backbone(self._lm)
+        self._backbone = backbone_of(self._lm)
         self._ending = find_ending(self._lm, self._backbone, temperature)
         self._plain = self._text_config._attn_implementation
         if layout == "tree":
@@ -131,7 +121,7 @@ class Scorer:
         Returns:
             whether it was done.
         """
-        if self.layout != "tree" or not shorten_last_layer(self._backbone):
+        if self.layout != "tree" or not shorten_last_layer(self._backbone.gives):
             return False
         with torch.no_grad():
             whole = self(probe).logps
@@ -144,7 +134,7 @@ class Scorer:
             except (TypeError, ValueError, RuntimeError, AttributeError, KeyError):
                 self.shortened = False
         if not self.shortened:
-            whole_last_layer(self._backbone)
+            whole_last_layer(self._backbone.gives)
         return self.shortened
 
     @contextlib.contextmanager
@@ -163,28 +153,24 @@ class Scorer:
             rows, place = None, batch.source_index
             if self.shortened:
                 rows, place = batch.source_index.unique(return_inverse=True)
-            media = media_tree(self._lm, self._backbone, batch)
-            output = self._backbone(
+            media = media_tree(self._lm, self._backbone.reads, batch)
+            hidden = self._backbone(
                 input_ids=batch.token_ids[None],
                 use_cache=False,
                 **{"position_ids": batch.positions[None], **media},
                 **{SEGMENTS: Segments(batch.shapes, self.kernel, rows)},
             )
-            return output.last_hidden_state[0].index_select(0, place)
+            return hidden[0].index_select(0, place)
         rows = batch.to_rows()
-        media = media_rows(self._lm, self._backbone, batch, rows)
-        output = self._backbone(
-            input_ids=rows.token_ids,
-            attention_mask=rows.attention_mask,
-            use_cache=False,
-            **{"position_ids": rows.positions, **media},
-        )
-        return output.last_hidden_state.flatten(0, 1).index_select(0, rows.source_index)
+        calls = media_rows(self._lm, self._backbone.reads, batch, rows)
+        parts = [self._backbone(use_cache=False, **call.arguments) for call in calls]
+        hidden = torch.cat(parts)
+        if len(calls) > 1:
+            hidden = hidden[torch.cat([call.rows for call in calls]).argsort()]
+        return hidden.flatten(0, 1).index_select(0, rows.source_index)
 
     def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
-        head = self._lm.get_output_embeddings()
-        if head is None:
-            raise ModelError(f"{type(self._lm).__name__} has no language-model head.")
+        head = self._backbone.head
         ending = self._ending
         if ending.before_head is not None:
             hidden = ending.before_head(hidden)
@@ -194,7 +180,7 @@ class Scorer:
             hidden,
             head.weight if ending.vocabulary is None else head.weight[: ending.vocabulary],
             ids,
-            bias=head.bias if head.bias is None else head.bias[: ending.vocabulary],
+            bias=ending.bias(head),
             soft_cap=ending.terms.soft_cap,
             logit_scale=ending.terms.scale,
             temperature=ending.terms.temperature,

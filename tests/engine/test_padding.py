@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from tiny_models import make_model, make_tokenizer
 from torch import nn
 
-from swiftrl.engine.padding import padding_is_unseen
+from swiftrl.engine.padding import cache_agrees, padding_is_unseen
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.engine.transformers import TransformersEngine
 
@@ -33,3 +34,30 @@ def test_a_model_that_sees_padding_never_gets_any():
     for prompt, (reply,) in zip(prompts, together, strict=True):
         ((alone,),) = engine.generate([prompt], sampling)
         assert reply.token_ids == alone.token_ids
+
+
+def test_a_cache_that_changes_replies_is_done_without():
+    assert cache_agrees(make_model(), make_tokenizer(), None)
+    model = leaking(make_model())  # the mean of all tokens is that of one, behind a cache
+    assert not cache_agrees(model, make_tokenizer(), None)
+    engine = TransformersEngine(model, make_tokenizer(), stop_token_ids=[])
+    prompt = [5, 6, 7]
+    ((reply,),) = engine.generate([prompt], SamplingParams(temperature=0.0, max_tokens=4))
+    assert not engine.batching.use_cache
+    for place, token in enumerate(reply.token_ids):
+        ids = torch.tensor([[*prompt, *reply.token_ids[:place]]])
+        with torch.no_grad():
+            assert int(model(input_ids=ids, use_cache=False).logits[0, -1].argmax()) == token
+
+
+def test_a_cache_that_cannot_be_made_is_done_without():
+    model = make_model()
+    whole = model.forward
+
+    def forward(*args, **kwargs):
+        if kwargs.get("use_cache"):
+            raise AttributeError("no number of layers")
+        return whole(*args, **kwargs)
+
+    model.forward = forward
+    assert not cache_agrees(model, make_tokenizer(), None)
