@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.registry import Registry, did_you_mean
+from swiftrl.models.remote_code import REMOTE_CODE
 from swiftrl.models.spec import ModelSpec
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "conformance",
     "tested_level",
     "tested_of",
+    "untested_because",
 ]
 
 Tested = Literal["golden", "tiny", "listed"]
@@ -89,6 +91,26 @@ def tested_level(architecture: str) -> Tested:
 
 
 def tested_of(spec: ModelSpec) -> Tested:
-    """Return how well a family is tested: the level of its least tested architecture."""
-    levels: list[Tested] = [tested_level(name) for name in spec.architectures]
+    """Return how well a family is tested: the level of its least tested architecture.
+
+    Names of classes that transformers lacks count only where the family has no others: a folder
+    that names one loads as the family's class in transformers, if at all.
+    """
+    levels: list[Tested] = [tested_level(name) for name in _loaded(spec)]
     return max(levels, key=_BEST_FIRST.index)
+
+
+def untested_because(spec: ModelSpec) -> str | None:
+    """Return what keeps a family from being tested: a cause of the suite's, or foreign code."""
+    if REMOTE_CODE.issuperset(spec.architectures):
+        return "its architecture is code beside the weights, which is never run"
+    if tested_of(spec) != "listed":
+        return None
+    entries = [conformance().get(name) for name in _loaded(spec)]
+    reasons = [entry["reason"] for entry in entries if entry and entry["level"] == "listed"]
+    return "; ".join(reasons) or "its architecture is in no release that the suite ran with"
+
+
+def _loaded(spec: ModelSpec) -> tuple[str, ...]:
+    native = tuple(name for name in spec.architectures if name not in REMOTE_CODE)
+    return native or spec.architectures

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from swiftrl.models.catalog import all_specs, tested_of
+from swiftrl.models.catalog import all_specs, tested_of, untested_because
+from swiftrl.models.derived import derived
 from swiftrl.models.remote_code import needs_remote_code
 from swiftrl.models.spec import HubId, ModelSpec
 
@@ -59,7 +60,12 @@ def counts(found: Sequence[Found]) -> dict[str, int]:
 
 
 def record(spec: ModelSpec, hub: HubId) -> dict[str, Any]:
-    """Return one published model as plain values, for JSON."""
+    """Return one published model as plain values, for JSON.
+
+    What the family's entry leaves to its template or architecture is filled in; "sources" says
+    where each such value comes from.
+    """
+    known = derived(spec)
     return {
         "modelscope": hub.on(use_hf=False),
         "huggingface": hub.on(use_hf=True),
@@ -67,17 +73,19 @@ def record(spec: ModelSpec, hub: HubId) -> dict[str, Any]:
         "architectures": list(spec.architectures),
         "modalities": list(spec.modalities),
         "template": spec.template,
-        "stop_tokens": list(spec.stop_tokens),
-        "tool_syntax": spec.tool_syntax,
-        "reasoning": spec.reasoning,
+        "stop_tokens": list(known.stop_tokens),
+        "tool_syntax": known.tool_syntax,
+        "reasoning": known.reasoning,
         "capabilities": list(spec.capabilities),
         "lora_targets": list(spec.lora_targets),
         "towers": {"vision": list(spec.towers.vision), "aligner": list(spec.towers.aligner)},
-        "quant_groups": [list(group) for group in spec.quant_groups],
-        "min_transformers": spec.min_transformers,
+        "quant_groups": [list(group) for group in known.quant_groups],
+        "min_transformers": known.min_transformers,
         "requires": list(spec.requires),
         "remote_code": needs_remote_code(spec),
         "tested": tested_of(spec),
+        "untested_because": untested_because(spec),
+        "sources": dict(known.sources),
     }
 
 

@@ -109,13 +109,18 @@ def test_specs_name_library_templates():
 
 
 def test_a_family_is_as_tested_as_its_least_tested_architecture(monkeypatch):
-    results = {"_versions": {}, "A": {"level": "tiny"}, "B": {"level": "listed"}}
+    results = {"_versions": {}, "A": {"level": "tiny"}, "B": {"level": "listed", "reason": "why"}}
     monkeypatch.setattr(catalog, "conformance", lambda: results)
     levels = [
         catalog.tested_of(ModelSpec("x", names)) for names in (("A",), ("A", "B"), ("A", "C"))
     ]
     assert levels == ["tiny", "listed", "listed"]
+    alias = ModelSpec("x", ("A", "StableLMEpochForCausalLM"))
+    assert catalog.tested_of(alias) == "tiny"
+    assert catalog.untested_because(alias) is None
     assert catalog.tested_level("C") == "listed"
+    assert catalog.untested_because(ModelSpec("x", ("A", "B"))) == "why"
+    assert "never run" in catalog.untested_because(ModelSpec("x", ("RWForCausalLM",)))
 
 
 def test_the_zoo_is_as_large_as_promised():
@@ -149,3 +154,34 @@ def test_least_versions_of_transformers_are_versions_that_are_out():
         assert re.fullmatch(r"[45]\.\d+\.\d+", spec.min_transformers), spec.name
         if all(hasattr(transformers, name) for name in spec.architectures):
             assert numbers(spec.min_transformers) <= numbers(transformers.__version__), spec.name
+
+
+def test_every_class_of_transformers_that_is_not_tested_has_a_reason_in_words():
+    import re
+
+    import transformers
+
+    for name in sorted({name for spec in all_specs() for name in spec.architectures}):
+        if not hasattr(transformers, name):
+            continue
+        entry = catalog.conformance().get(name)
+        assert entry is not None or is_newer_than_the_families(), name
+        reason = entry["reason"]
+        # No exception's name, no shapes of tensors: a reader should see why.
+        assert not re.search(r"(Error|Exception):|[Tt]raceback|torch\.Size", reason), name
+        assert entry["level"] == "tiny" or len(reason) > 20, name
+
+
+@pytest.mark.parametrize("spec", all_specs(), ids=lambda spec: spec.name)
+def test_required_fields(spec):
+    assert spec.architectures and spec.capabilities
+    assert spec.modalities[0] == "text"
+    assert len({hub.known for hub in spec.hub_ids}) == len(spec.hub_ids)
+    if REMOTE_CODE.issuperset(spec.architectures):
+        return
+    assert spec.lora_targets or is_newer_than_the_families()
+    # What shows pictures or plays sounds has an encoder or a projector, but for those that take
+    # the pixels as words or as patches of their language model.
+    no_towers = {"emu3", "glm_edge_v"}
+    if len(spec.modalities) > 1 and spec.name not in no_towers:
+        assert spec.towers.vision or spec.towers.aligner

@@ -6,7 +6,9 @@ import pytest
 
 from swiftrl.cli.main import main
 from swiftrl.models.catalog import all_specs
+from swiftrl.models.derived import derived
 from swiftrl.models.remote_code import needs_remote_code
+from swiftrl.models.spec import ModelSpec
 
 
 def listed(capsys, *words) -> dict:
@@ -85,3 +87,36 @@ def test_remote_code_is_refused_before_a_download(capsys):
     words = ["template", "--model", spec.hub_ids[0].known[0]]
     assert main(words) == 2
     assert "never run" in capsys.readouterr().err
+
+
+def test_what_an_entry_leaves_open_follows_from_template_or_architecture(capsys):
+    models = listed(capsys)["models"]
+    named = next(model for model in models if model["huggingface"] == "Qwen/Qwen3-0.6B")
+    assert named["stop_tokens"] and named["sources"]["stop_tokens"] == "registry"
+    for model in models:
+        sources = model["sources"]
+        assert set(sources) == {"stop_tokens", "tool_syntax", "reasoning", "quant_groups"}
+        for name, source in sources.items():
+            # A value has a place that it comes from, and one that says so has a value.
+            assert bool(model[name]) == (source not in ("chat template", "eos", "none")), name
+        if not model["remote_code"]:
+            assert model["min_transformers"]
+        assert (model["untested_because"] is None) == (model["tested"] != "listed")
+
+
+def test_a_library_template_tells_what_ends_a_reply():
+    known = derived(ModelSpec("x", ("A",), template="chatml"))
+    assert known.stop_tokens == ("<|im_end|>",)
+    assert known.sources["stop_tokens"] == "library template"
+    assert derived(ModelSpec("x", ("A",), template="zephyr")).stop_tokens == ()  # its EOS
+    assert derived(ModelSpec("x", ("A",), capabilities=("base",))).sources["stop_tokens"] == "eos"
+    loaded = derived(ModelSpec("x", ("A",), capabilities=("chat", "tools")))
+    assert loaded.sources["tool_syntax"] == loaded.sources["reasoning"] == "chat template"
+
+
+def test_layers_that_share_an_input_are_those_that_the_suite_saw(monkeypatch):
+    seen = {"A": {"quant_groups": [["q", "k"], ["o"]]}}
+    monkeypatch.setattr("swiftrl.models.derived.conformance", lambda: seen)
+    assert derived(ModelSpec("x", ("A",))).quant_groups == (("q", "k"), ("o",))
+    named = derived(ModelSpec("x", ("A",), quant_groups=(("q",),)))
+    assert named.quant_groups == (("q",),) and named.sources["quant_groups"] == "registry"

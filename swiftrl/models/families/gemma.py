@@ -121,7 +121,7 @@ SPECS = (
             vision=("vision_tower", "audio_tower"), aligner=("embed_vision", "embed_audio")
         ),
         min_transformers="4.53.0",
-        requires=("timm",),
+        requires=("timm", "torchvision"),
         capabilities=("base", "chat"),
         quant_groups=DENSE_GROUPS,
     ),

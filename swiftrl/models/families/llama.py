@@ -259,6 +259,7 @@ SPECS = (
         modalities=("text", "image", "video"),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        requires=("timm", "torchvision"),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

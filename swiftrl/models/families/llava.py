@@ -146,6 +146,7 @@ SPECS = (
         stop_tokens=("<|im_end|>",),
         lora_targets=LINEAR,
         towers=Towers(vision=("vision_tower",), aligner=("multi_modal_projector",)),
+        requires=("timm", "torchvision"),
         quant_groups=DENSE_GROUPS,
     ),
     ModelSpec(

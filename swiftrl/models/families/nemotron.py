@@ -76,7 +76,10 @@ SPECS = (
             "v_proj",
             "o_proj",
         ),
-        towers=Towers(vision=("vision_model",), aligner=("multi_modal_projector",)),
+        towers=Towers(
+            vision=("vision_model", "vision_final_layernorm", "audio_tower"),
+            aligner=("multi_modal_projector", "embed_audio"),
+        ),
         min_transformers="5.18.0",
         reasoning="think",
         capabilities=("chat", "tools", "reasoning"),
