@@ -253,7 +253,7 @@ def pages() -> dict[Path, str]:
     for language in (Language("en", ENGLISH), Language("zh", CHINESE, texts)):
         folder = ROOT / "docs" / language.code
         made[folder / "commands.md"] = commands_page(language)
-        made[folder / "models.md"] = models_page(language.code)
+        made[folder / "models.md"] = models_page(language.code, language.text)
         path = folder / "algorithms.md"
         page = path.read_text(encoding="utf-8")
         page = _between(page, "algorithms", algorithms_table(language))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from swiftrl.models.catalog import tested_of
+from swiftrl.models.catalog import conformance, tested_of
+from swiftrl.models.left_out import LEFT_OUT
 from swiftrl.models.listing import Found, counts, find
 from swiftrl.models.remote_code import needs_remote_code
 
@@ -22,7 +23,8 @@ ENGLISH = {
     "levels": "What the last column says:",
     "golden": "compared with the published weights",
     "tiny": "a small random model of the architecture goes through every check of the suite",
-    "listed": "known by name; its architecture has not been through the checks",
+    "listed": "known by name; its architecture does not go through the checks, for the reason in "
+    "[Not tested, and why](#not-tested-and-why)",
     "not loaded": "the architecture is code beside the weights, which is never run: {ids} models "
     "that are found by name but refused",
     "text": "Text models",
@@ -30,6 +32,13 @@ ENGLISH = {
     "header": "| `--model_type` | Models | Such as | Architectures | Takes | Tool calls | For | "
     "Tested |",
     "detected": "by template",
+    "untested": "Not tested, and why",
+    "untested_intro": "Of the {ran} classes of transformers {version} that the registry names, "
+    "{passed} pass every check, {media} of them with pictures, films or sounds. These do not:",
+    "why": "| Classes | Why |",
+    "left_out": "Generating classes of transformers in no family",
+    "left_out_intro": "What transformers' auto-classes for text, and for pictures with text, offer "
+    "beside the families above:",
 }
 CHINESE = {
     "title": "模型",
@@ -43,18 +52,29 @@ CHINESE = {
     "levels": "最后一列的含义：",
     "golden": "与公开发布的权重比对过",
     "tiny": "该架构的随机小模型通过了全部检查",
-    "listed": "只按名称收录；其架构还没有经过检查",
+    "listed": "只按名称收录；其架构没有通过全部检查，原因见[未测试及其原因](#未测试及其原因)",
     "not loaded": "架构是随权重附带的代码，本软件从不运行这类代码：{ids} 个模型能按名称查到，"
     "但会被拒绝",
     "text": "文本模型",
     "media": "多模态模型",
     "header": "| `--model_type` | 模型数 | 例如 | 架构 | 接受 | 工具调用 | 用途 | 测试 |",
     "detected": "看模板",
+    "untested": "未测试及其原因",
+    "untested_intro": "transformers {version} 中由登记表收录的 {ran} 个类里，{passed} 个通过"
+    "全部检查，其中 {media} 个带图片、视频或声音。以下各类没有通过：",
+    "why": "| 类 | 原因 |",
+    "left_out": "不属于任何家族的生成类",
+    "left_out_intro": "transformers 的文本与图文自动类在上述家族之外还提供：",
 }
 
 
-def models_page(code: str) -> str:
-    """Return models.md in the language "en" or "zh"."""
+def models_page(code: str, text_of: Callable[[str, Sequence[str], str], str]) -> str:
+    """Return models.md.
+
+    Args:
+        code: "en" or "zh".
+        text_of: kind, name and English text -> the text in that language.
+    """
     words = CHINESE if code == "zh" else ENGLISH
     number = counts(find())
     text = find(modality="text")
@@ -67,6 +87,9 @@ def models_page(code: str) -> str:
         lines.append(f"- `{level}`{colon}{words[level].format(ids=number['remote_code_ids'])}")
     lines += ["", f"## {words['text']}", "", *_table(text, words)]
     lines += ["", f"## {words['media']}", "", *_table(media, words)]
+    lines += ["", *_untested(words, text_of)]
+    lines += ["", f"## {words['left_out']}", "", words["left_out_intro"], ""]
+    lines += _by_reason(LEFT_OUT, words, text_of)
     return "\n".join(lines) + "\n"
 
 
@@ -84,4 +107,31 @@ def _table(found: Sequence[Found], words: dict[str, str]) -> list[str]:
             "not loaded" if needs_remote_code(spec) else tested_of(spec),
         )
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _untested(words: dict[str, str], text_of: Callable[..., str]) -> list[str]:
+    results = {name: entry for name, entry in conformance().items() if name != "_versions"}
+    passed = [entry for entry in results.values() if entry["level"] == "tiny"]
+    intro = words["untested_intro"].format(
+        ran=len(results),
+        version=conformance()["_versions"]["transformers"],
+        passed=len(passed),
+        media=sum(len(entry["modalities"]) > 1 for entry in passed),
+    )
+    why = {name: entry["reason"] for name, entry in results.items() if entry["level"] == "listed"}
+    return [f"## {words['untested']}", "", intro, "", *_by_reason(why, words, text_of)]
+
+
+def _by_reason(
+    reasons: Mapping[str, str], words: dict[str, str], text_of: Callable[..., str]
+) -> list[str]:
+    """Return a table of classes that share a reason, in the order of the first of each."""
+    grouped: dict[str, list[str]] = {}
+    for name in sorted(reasons):
+        grouped.setdefault(reasons[name], []).append(name)
+    lines = [words["why"], "|---|---|"]
+    for reason, names in grouped.items():
+        classes = ", ".join(f"`{name}`" for name in names)
+        lines.append(f"| {classes} | {text_of('reasons', [reason], reason)} |")
     return lines

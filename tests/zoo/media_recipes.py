@@ -10,10 +10,7 @@ from zoo_shapes import draw
 
 __all__ = ["RECIPES"]
 
-_ENCODER_DECODER = "an encoder and a decoder with streams of their own: only one stream trains"
-_NO_TIMM = "its vision tower comes from timm, which needs torchvision: absent here"
-_ALWAYS_PICTURES = "runs with a picture only, and its backbone is no part of its own"
-_SPEAKS = "its forward pass is a stub; its thinker, which the suite covers, is what trains"
+_NO_GRADIENT = "media become words of the vocabulary, so that no gradient reaches the encoder"
 
 _ROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 1e4}
 _SECTIONS: dict[str, Any] = {"rope_parameters": {**_ROPE, "mrope_section": [2, 1, 1]}}
@@ -61,6 +58,56 @@ def _phi4_picture(model: Any) -> Media:
     return Media((20, 21, *[model.config.vision_config.image_token_id] * 13, 20), tensors)
 
 
+def _inkling_picture(model: Any) -> Media:
+    """Patches [patches, frames, height, width, channels], each a token."""
+    tensors = {"pixel_values": draw(6, 2, 4, 4, 3)}
+    return Media((20, 21, *[model.config.image_token_id] * 6, 20), tensors)
+
+
+def _inkling_sound(model: Any) -> Media:
+    """Bins of the spectrum's bands by number, a token a frame."""
+    audio = model.config.audio_config
+    bins = torch.arange(5 * audio.n_mel_bins).reshape(1, 5, -1) * 7 % audio.mel_vocab_size
+    tensors = {"audio_input_ids": bins, "audio_input_ids_mask": torch.ones(1, 5).bool()}
+    return Media((20, 21, *[model.config.audio_token_id] * 5, 20), tensors)
+
+
+_CODES = 16
+_VQ: dict[str, Any] = {
+    # Normalised in 32 groups.
+    "base_channels": 32, "latent_channels": 32, "embed_dim": 32, "num_res_blocks": 1,
+}  # fmt: skip
+_CODEBOOK: dict[str, dict[str, Any]] = {
+    "ChameleonForConditionalGeneration": {
+        "vq_config": {
+            **_VQ, "num_embeddings": 6, "channel_multiplier": [1, 1], "resolution": 8,
+        },
+        "vocabulary_map": {
+            "<image>": 319,
+            # Beyond the words of the checks: it never says these.
+            **{f"IMGIMG{chr(65 + n)}Z": 312 + n for n in range(6)},
+        },
+    },
+    "Emu3ForConditionalGeneration": {
+        "vq_config": {
+            **_VQ, "latent_channels": 4, "embed_dim": 4, "codebook_size": _CODES,
+            "channel_multiplier": [1, 1], "attn_resolutions": [1], "temporal_downsample_factor": 2,
+        },
+        "vocabulary_map": {
+            "<image>": 319, "<|extra_200|>": 300,
+            **{f"<|visual token {n:06}|>": 280 + n for n in range(_CODES)},
+        },
+    },
+    "Apertus1p5ForConditionalGeneration": {
+        "vision_config": {
+            **_VQ, "codebook_size": _CODES, "channel_multiplier": [1, 1], "resolution": 16,
+        },
+        "audio_config": {"codebook_size": _CODES, "codebook_dim": 32},
+        "image_token_offset": 280, "audio_token_offset": 280 + _CODES,
+    },
+}  # fmt: skip
+"""Pictures and sounds become words of the vocabulary, by a codebook."""
+
 _SIZES: dict[str, dict[str, Any]] = {
     "AriaForConditionalGeneration": {"projector_patch_to_query_dict": {16: 4}},
     "DeepseekOcr2ForConditionalGeneration": {
@@ -97,19 +144,13 @@ _SIZES: dict[str, dict[str, Any]] = {
             "head_dim": 8,
             "rope_parameters": {
                 "rope_type": "dynamic", "rope_theta": 1e4, "alpha": 10.0, "factor": 1.0,
-                "mrope_section": [2, 1, 1],
+                "mrope_section": [1, 1, 1, 1],
             },
         },
     },
     "JanusForConditionalGeneration": {
         # Normalised in 32 groups.
         "vq_config": {"base_channels": 32, "latent_channels": 32, "num_embeddings": 64},
-    },
-    "Llama4ForConditionalGeneration": {
-        "vision_config": {
-            "intermediate_size": 128, "vision_output_dim": 32, "projector_input_dim": 32,
-            "projector_output_dim": 32,
-        },
     },
     "MuseGlimmerForConditionalGeneration": _MUSE,
     "MuseSparkForConditionalGeneration": {
@@ -139,41 +180,11 @@ _SIZES: dict[str, dict[str, Any]] = {
     },
     "VibeVoiceAsrForConditionalGeneration": {
         "acoustic_tokenizer_encoder_config": _CODEC, "semantic_tokenizer_encoder_config": _CODEC,
+        "text_config": {"max_position_embeddings": 256},
     },
     "VipLlavaForConditionalGeneration": {"vision_feature_layer": [-2, -1]},
     "VoxtralForConditionalGeneration": _STACKED,
 }  # fmt: skip
-
-_CAUSES = {
-    "InklingForConditionalGeneration": "transformers needs scipy to make it",
-    "Llama4ForConditionalGeneration": "transformers reads an output of pictures that it never sets",
-    "PaliGemmaForConditionalGeneration": "it sees its prompt in both directions",
-    "VibeVoiceAsrForConditionalGeneration": "it adds noise to the sound in every pass",
-}
-
-_BEYOND = {
-    "Blip2ForConditionalGeneration": _ALWAYS_PICTURES,
-    "BlipForConditionalGeneration": _ALWAYS_PICTURES,
-    "CanaryForConditionalGeneration": _ENCODER_DECODER,
-    "CohereAsrForConditionalGeneration": _ENCODER_DECODER,
-    "DiffusionGemmaForBlockDiffusion": "writes blocks by diffusion, not token by token",
-    "FastVlmForConditionalGeneration": _NO_TIMM,
-    "Florence2ForConditionalGeneration": _ENCODER_DECODER,
-    "Gemma3nForConditionalGeneration": _NO_TIMM,
-    "InstructBlipForConditionalGeneration": _ALWAYS_PICTURES,
-    "MoonshineForConditionalGeneration": _ENCODER_DECODER,
-    "MoonshineStreamingForConditionalGeneration": _ENCODER_DECODER,
-    "PPFormulaNetForConditionalGeneration": _ENCODER_DECODER,
-    "PerceptionLMForConditionalGeneration": _NO_TIMM,
-    "Pix2StructForConditionalGeneration": _ENCODER_DECODER,
-    "Qwen2_5OmniForConditionalGeneration": _SPEAKS,
-    "Qwen3OmniMoeForConditionalGeneration": _SPEAKS,
-    "Speech2TextForConditionalGeneration": _ENCODER_DECODER,
-    "T5Gemma2ForConditionalGeneration": _ENCODER_DECODER,
-    "UdopForConditionalGeneration": _ENCODER_DECODER,
-    "VoxtralRealtimeForConditionalGeneration": "sound runs beside the text, token by token",
-    "WhisperForConditionalGeneration": _ENCODER_DECODER,
-}
 
 _ONE_PLACEHOLDER = "one placeholder for both: transformers takes no picture and film in one batch"
 _WITHOUT_FILMS = {
@@ -183,23 +194,28 @@ _WITHOUT_FILMS = {
         "Glm4vForConditionalGeneration",
         "Glm4vMoeForConditionalGeneration",
         "Glm5NextForConditionalGeneration",
+        "NemotronH_Omni_Reasoning_V3",
     )
 }
 
 RECIPES: dict[str, Recipe] = {
-    **{
-        name: Recipe(sizes=_SIZES.get(name, {}), cause=_CAUSES.get(name, ""))
-        for name in {*_SIZES, *_CAUSES}
-    },
+    **{name: Recipe(sizes=sizes) for name, sizes in _SIZES.items()},
     **{
         name: Recipe(sizes=sizes, without={"video": _ONE_PLACEHOLDER})
         for name, sizes in _WITHOUT_FILMS.items()
     },
-    **{name: Recipe(beyond=reason) for name, reason in _BEYOND.items()},
+    **{
+        name: Recipe(sizes=sizes, left_out={"towers": _NO_GRADIENT})
+        for name, sizes in _CODEBOOK.items()
+    },
     "MllamaForConditionalGeneration": Recipe(
         sizes={"vision_config": {"attention_heads": 4, "vision_output_dim": 64}},
         media={"image": _mllama_picture},
-        cause="transformers takes a picture in every row of a batch or in none",
+    ),
+    "InklingForConditionalGeneration": Recipe(
+        # With fewer layers than steps in the size of patches, transformers wants scipy.
+        sizes={"vision_config": {"num_hidden_layers": 4}},
+        media={"image": _inkling_picture, "audio": _inkling_sound},
     ),
     "Molmo2ForConditionalGeneration": Recipe(
         sizes={

@@ -20,6 +20,10 @@ STRATA = {
     "Gemma3ForConditionalGeneration": ("rows", ["image"]),  # pictures seen both ways
     "Idefics3ForConditionalGeneration": ("tree", ["image"]),  # tiles
     "AudioFlamingo3ForConditionalGeneration": ("tree", ["audio"]),
+    "HunYuanVLForConditionalGeneration": ("tree", ["image"]),  # four axes, pictures counted
+    "MllamaForConditionalGeneration": ("rows", ["image"]),  # cross-attention, rows apart
+    "NemotronH_Omni_Reasoning_V3": ("rows", ["image", "audio"]),  # a language model inside
+    "PaliGemmaForConditionalGeneration": ("rows", ["image"]),  # prompts read both ways
 }
 
 

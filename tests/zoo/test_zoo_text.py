@@ -10,6 +10,7 @@ import torch
 from zoo_case import Case
 from zoo_checks import CHECKS, MEDIA_CHECKS
 from zoo_config import VOCABULARY, tiny_config
+from zoo_groups import shared_inputs
 from zoo_suite import ALL_CHECKS, architectures, failed, run, write
 
 from swiftrl.models.catalog import conformance
@@ -33,6 +34,7 @@ STRATA = {
     "Llama4ForCausalLM": "rows",  # adds to a linear layer's result in place
     "MiniCPM3ForCausalLM": "tree",  # a last layer that is not shortened
     "LagunaForCausalLM": "tree",  # adapters whose names transformers changes on loading
+    "MoshiForCausalLM": "tree",  # a cache that changes what it writes
 }
 
 
@@ -99,6 +101,19 @@ def test_a_part_of_the_suite_keeps_the_other_results(tmp_path):
     assert "A" not in json.loads(path.read_text())
 
 
+def test_models_that_score_or_embed_run_and_reload_but_are_not_called_tested():
+    for architecture in ("ModernBertModel", "LlamaForSequenceClassification"):
+        found = run(architecture)
+        assert found["checks"] == {"forward": True, "save and load": True}, found["errors"]
+        assert found["level"] == "listed"
+        assert "scores or embeds" in found["reason"]
+
+
+def test_layers_that_share_an_input_are_found_as_the_registry_has_them():
+    case = Case("LlamaForCausalLM")
+    assert tuple(map(tuple, shared_inputs(case))) == case.spec.quant_groups
+
+
 def test_the_table_that_is_shipped_is_consistent():
     table = conformance()
     assert re.match(r"\d+\.\d+", table["_versions"]["transformers"])
@@ -106,6 +121,6 @@ def test_the_table_that_is_shipped_is_consistent():
         if name == "_versions":
             continue
         assert entry["layout"] in ("tree", "rows"), name
-        passed = bool(entry["checks"]) and all(entry["checks"].values())
+        passed = bool(entry["modalities"]) and all(entry["checks"].values())
         assert (entry["level"] == "tiny") == passed, name
         assert passed or entry["reason"], name

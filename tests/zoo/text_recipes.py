@@ -8,7 +8,6 @@ from zoo_recipes import Recipe
 
 __all__ = ["RECIPES"]
 
-_NO_GENERATION = "scores or embeds text: the suite is of models that generate"
 _ROPE: dict[str, Any] = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e4},
 }
@@ -19,7 +18,12 @@ _EXPERTS: dict[str, Any] = {
 
 _SIZES: dict[str, dict[str, Any]] = {
     "BambaForCausalLM": {"mamba_n_heads": 8, "attn_layer_indices": [1]},
-    "BltForCausalLM": {"encoder_hash_byte_group_vocab": 64},
+    "BltForCausalLM": {
+        "encoder_hash_byte_group_vocab": 64, "local_attention_window_len": 6, "vocab_size": 320,
+        "encoder_config": {"hidden_size_global": 64, "vocab_size": 320},
+        "decoder_config": {"hidden_size_global": 64, "vocab_size": 320},
+        "global_config": {"hidden_size": 64}, "patcher_config": {"vocab_size": 320},
+    },
     "CohereCompassForCausalLM": {
         "layer_types": ["sliding_attention", "full_attention"],
         "rope_parameters": {
@@ -67,31 +71,16 @@ _SIZES: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-_WRONG_CACHE = "transformers' own generate with a cache differs from that without"
 _CAUSES = {
-    "CpmAntForCausalLM": "its prompt is seen in both directions",
-    "DogeForCausalLM": f"{_WRONG_CACHE}, and its dynamic mask counts padding",
-    "DoryForCausalLM": _WRONG_CACHE,
-    "MoshiForCausalLM": _WRONG_CACHE,
-    "YoutuForCausalLM": "transformers sets the embedding of the padding token to zero on loading",
-    "xLSTMForCausalLM": _WRONG_CACHE,
+    "CpmAntForCausalLM": "every token sees those behind it, replies included, as transformers has "
+    "it: one pass does not give the probabilities that it writes by, and its mask of padding is "
+    "made for padding on the left",
+    "YoutuForCausalLM": "transformers 5.24 sets the padding token's embedding to zero after "
+    "loading (`_init_weights` of Youtu passes over the mark on loaded weights), and with it that "
+    "token's logit, as its head is the embedding",
 }
 
 RECIPES: dict[str, Recipe] = {
-    **{
-        name: Recipe(sizes=_SIZES.get(name, {}), cause=_CAUSES.get(name, ""))
-        for name in {*_SIZES, *_CAUSES}
-    },
-    **{
-        name: Recipe(beyond=_NO_GENERATION)
-        for name in (
-            "Gemma2ForSequenceClassification",
-            "Gemma3TextModel",
-            "LlamaForSequenceClassification",
-            "ModernBertForSequenceClassification",
-            "Qwen3ForSequenceClassification",
-            "ModernBertModel",
-            "XLMRobertaForSequenceClassification",
-        )
-    },
+    name: Recipe(sizes=_SIZES.get(name, {}), cause=_CAUSES.get(name, ""))
+    for name in {*_SIZES, *_CAUSES}
 }

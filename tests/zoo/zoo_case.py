@@ -39,7 +39,7 @@ class Case:
 
     def __post_init__(self) -> None:
         self.spec = by_architecture(self.architecture)[0]
-        self.recipe = recipe_of(self.architecture)
+        self.recipe = recipe_of(self.spec.trains_as or self.architecture)
 
     @cached_property
     def config(self) -> Any:
@@ -50,8 +50,18 @@ class Case:
 
     @cached_property
     def model_class(self) -> Any:
-        """The class in transformers."""
-        return getattr(transformers, self.architecture)
+        """The class in transformers that trains: a part, where the whole speaks as well."""
+        return getattr(transformers, self.spec.trains_as or self.architecture)
+
+    def published(self, model: Any) -> Any:
+        """Return a model as its folder is published: inside of the whole, if it is a part."""
+        if self.spec.trains_as is None:
+            return model
+        whole_class = getattr(transformers, self.architecture)
+        without = {"enable_audio_output": False, "thinker_config": copy.deepcopy(self.config)}
+        whole = whole_class._from_config(tiny_config(whole_class.config_class, without))
+        whole.thinker.load_state_dict(model.state_dict())
+        return whole.eval()
 
     def model(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
         """Return a random model, the same each time, whose weights have unit gain.
@@ -146,8 +156,19 @@ def _unit_gain(model: nn.Module) -> None:
         for own, parameter in module.named_parameters(recurse=False):
             stacked = "expert" in f"{name}.{own}" and parameter.ndim == 3
             unused = parameter.ndim > 1 and not parameter.any()
+            named = own.endswith(("weight", "bias"))
+            if parameter.ndim == 1 and not named and not parameter.any():
+                # A gate that starts shut hides what is behind it, equal scores make ties.
+                parameter.data.uniform_(0.25, 0.75, generator=generator)
+            if own == "original0":  # the length of each row of weights that are normalised
+                parameter.data.fill_(1.0)
             if parameter.ndim > 1 and (matrices or stacked or unused):
                 inputs = parameter[0].numel() if parameter.ndim > 3 else parameter.shape[-1]
                 wide = inputs**-0.5
                 with torch.no_grad():
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * wide)
+        for buffer in module.buffers(recurse=False):
+            # A codebook without entries makes everything its first one.
+            if buffer.ndim > 1 and buffer.is_floating_point() and not buffer.any():
+                drawn = torch.randn(buffer.shape, generator=generator)
+                buffer.copy_(nn.functional.normalize(drawn, dim=-1))

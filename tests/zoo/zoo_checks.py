@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from zoo_case import Case
-from zoo_generation import generation
+from zoo_generation import generation, reply_types
+from zoo_groups import quantisation
 from zoo_media_checks import media, towers
 from zoo_require import close, require
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import Tree, TreeBatch, pack
+from swiftrl.models.backbone import backbone_of
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.lora import add_lora, load_adapters
 from swiftrl.models.merge import merge
@@ -65,10 +67,11 @@ def forward(case: Case) -> None:
     """Logits are finite, and none depends on a later token."""
     model, ids = case.model(), case.text(12, rows=2)
     with torch.no_grad():
-        logits = model(input_ids=ids, use_cache=False).logits
+        types = reply_types(model, ids, 4)
+        logits = model(input_ids=ids, use_cache=False, **types).logits
         changed = ids.clone()
         changed[:, 9:] = case.text(3, rows=2, seed=9)
-        other = model(input_ids=changed, use_cache=False).logits
+        other = model(input_ids=changed, use_cache=False, **types).logits
     require(logits.isfinite().all(), "logits are not finite")
     close(other[:, :9], logits[:, :9], 1e-5, "logits before a changed token")
     require((other[:, 9:] - logits[:, 9:]).abs().max() > 1e-4, "logits do not depend on tokens")
@@ -94,9 +97,8 @@ def _singles(tree: Tree) -> list[Tree]:
 def _alone(model: Any, tree: Tree) -> Tensor:
     batch = pack([tree])
     row = batch.to_rows()
-    media = media_rows(model, model.base_model, batch, row)
-    media.pop("position_ids", None)
-    logits = model(input_ids=row.token_ids, use_cache=False, **media).logits[0]
+    (call,) = media_rows(model, backbone_of(model).reads, batch, row, own_positions=True)
+    logits = model(use_cache=False, **call.arguments).logits[0]
     chosen = logits[batch.source_index].float().log_softmax(-1)
     return chosen.gather(1, batch.target_ids[:, None]).squeeze(1)
 
@@ -236,36 +238,6 @@ def adapters(case: Case) -> None:
         close(loaded(input_ids=ids, use_cache=False).logits, wanted, 1e-5, "loaded adapters")
         merged = merge(loaded)
         close(merged(input_ids=ids, use_cache=False).logits, wanted, 1e-3, "merged adapters")
-
-
-def quantisation(case: Case) -> None:
-    """Layers that the registry groups for quantisation exist, and each group reads one input."""
-    model = case.model()
-    read: dict[str, dict[str, list[int]]] = {}
-    hooks, kept = [], []
-
-    def watch(owner: str, name: str) -> Callable[..., None]:
-        def note(_: nn.Module, args: tuple[Any, ...]) -> None:
-            if args:
-                kept.append(args[0])
-                read.setdefault(owner, {}).setdefault(name, []).append(args[0].data_ptr())
-
-        return note
-
-    for path, module in model.named_modules():
-        owner, _, name = path.rpartition(".")
-        hooks.append(module.register_forward_pre_hook(watch(owner, name)))
-    with torch.no_grad():
-        model(input_ids=case.text(12, rows=2), use_cache=False)
-    for hook in hooks:
-        hook.remove()
-    for group in case.spec.quant_groups:
-        held = [names for names in read.values() if set(group) & set(names)]
-        require(held, f"no layer has {', '.join(group)}")
-        for names in held:
-            inputs = [set(names[name]) for name in group if name in names]
-            shared = all(pointers & inputs[0] for pointers in inputs)
-            require(shared, f"{', '.join(group)} do not read the same input")
 
 
 CHECKS: dict[str, Callable[[Case], None]] = {

@@ -28,7 +28,7 @@ def save_and_load(case: Case) -> None:
     with tempfile.TemporaryDirectory() as parent, torch.no_grad():
         wanted = _logits(case, model)
         folder = Path(parent) / case.spec.name
-        save_model(folder, model, make_tokenizer())
+        save_model(folder, case.published(model), make_tokenizer())
         named = by_architecture(case.architecture)
         # A bare folder need not tell families of one architecture apart.
         chosen = None if len(named) == 1 else case.spec.name

@@ -13,13 +13,17 @@ from zoo_require import require
 
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.engine.transformers import TransformersEngine
-from swiftrl.models.media_arguments import accepted, token_types
+from swiftrl.models.media_arguments import reads_prompt_both_ways
+from swiftrl.models.media_batch import row_arguments
 
-__all__ = ["generation"]
+__all__ = ["generation", "reply_types"]
 
 
 def generation(case: Case) -> None:
-    """Greedy replies, batched and cached, are those of the forward pass without a cache."""
+    """Greedy replies, batched and cached, are those of the forward pass without a cache.
+
+    A batch with media holds a prompt of text alone as well.
+    """
     model = case.model()
     engine = TransformersEngine(model, _PlainTokenizer(), stop_token_ids=[])
     sampling = SamplingParams(temperature=0.0, max_tokens=6)
@@ -28,9 +32,19 @@ def generation(case: Case) -> None:
     _are_greedy(case, model, prompts, replies, [{}, {}])
     for kind, shown in case.media.items():
         prompts = [[*shown.token_ids, *case.text(3, seed=seed)[0].tolist()] for seed in (3, 4)]
-        pictures = [shown.tensors] * 2
+        prompts.append(case.text(9)[0].tolist())
+        pictures = [shown.tensors] * 2 + [{}]
         replies = engine.generate(prompts, sampling, media=pictures)
         _are_greedy(case, model, prompts, replies, pictures, f" behind a {kind}")
+
+
+def reply_types(model: Any, ids: Tensor, prompt: int) -> dict[str, Tensor]:
+    """Return what tells prompt from reply, to a model that reads a prompt in both directions."""
+    if not reads_prompt_both_ways(model):
+        return {}
+    replied = torch.zeros_like(ids)
+    replied[:, prompt:] = 1
+    return {"token_type_ids": replied}
 
 
 def _are_greedy(
@@ -47,7 +61,9 @@ def _are_greedy(
         plain = len([*takewhile(lambda token: token < case.words[1], reply.token_ids[:-1])])
         replied = torch.tensor([reply.token_ids[: plain + 1]])
         ids = torch.cat([torch.tensor([prompt]), replied[:, :-1]], dim=1)
-        media = accepted(model, tensors, token_types(model.config, ids)) if tensors else {}
+        mask = torch.ones_like(ids)
+        media = row_arguments(model, ids, mask, [tensors] if tensors else [], model.dtype)
+        media |= reply_types(model, ids, len(prompt))
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False, **media).logits
         logits = logits[0, len(prompt) - 1 :].float()

@@ -16,9 +16,9 @@ from torch import Tensor
 from zoo_recipes import Media
 from zoo_shapes import film, pictures, sounds
 
-from swiftrl.models.media_arguments import accepted, token_types
+from swiftrl.models.media_arguments import accepted, placeholder, token_types
 
-__all__ = ["found_media", "placeholder"]
+__all__ = ["found_media"]
 
 _FAILURES = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError,
@@ -48,9 +48,9 @@ def found_media(model: Any, kind: str) -> Media:
     as_pictures = kind == "video" and function is None
     if as_pictures:
         function = _feature_function(model, "image")
-    tokens = [placeholder(model.config, "image" if as_pictures else kind)]
+    tokens = [_placeholder(model.config, "image" if as_pictures else kind)]
     if kind == "video":
-        tokens.append(placeholder(model.config, "image"))
+        tokens.append(_placeholder(model.config, "image"))
     problems = []
     for tensors in _candidates(model, kind, function, as_pictures):
         if (taken := _fitting(model.forward, tensors)).keys() <= _MARKS:
@@ -66,12 +66,11 @@ def found_media(model: Any, kind: str) -> Media:
     raise ValueError(f"{kind}: no inputs could be made: {'; '.join(dict.fromkeys(problems))}")
 
 
-def placeholder(config: Any, kind: str) -> int:
-    """Return the id that stands for a part of a medium."""
-    for name in (f"{kind}_token_id", f"{kind}_token_index"):
-        if isinstance(token := getattr(config, name, None), int):
-            return token
-    raise ValueError(f"{kind}: the configuration names no placeholder")
+def _placeholder(config: Any, kind: str) -> int:
+    token = placeholder(config, kind)
+    if token is None:
+        raise ValueError(f"{kind}: the configuration names no placeholder")
+    return token
 
 
 def _feature_function(model: Any, kind: str) -> Any:

@@ -58,9 +58,12 @@ def _watched(policy: Policy, case: Case, batch: TreeBatch) -> tuple[Tensor, int]
 
 def _changed(tree: Tree) -> Tree:
     shown = dict(tree.media)
+    in_numbers = any(tensor.is_floating_point() for tensor in shown.values())
     for name, tensor in shown.items():
         if tensor.is_floating_point():
             shown[name] = tensor.flip(0, -1) * 1.5 + 0.5
+        elif not in_numbers and tensor.ndim > 2:
+            shown[name] = tensor.flip(-1)
     return _with(tree, media=shown)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import transformers
+import zoo_groups
+import zoo_scores
 from huggingface_hub.errors import StrictDataclassError
 from zoo_case import Case
 from zoo_checks import CHECKS, MEDIA_CHECKS, layout_of
 from zoo_files import save_and_load
-from zoo_recipes import recipe_of
 
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.models.catalog import all_specs
@@ -36,37 +37,58 @@ def architectures() -> list[str]:
 
 def run(architecture: str) -> dict[str, Any]:
     """Return what the checks find of one architecture, ready for the table."""
-    recipe = recipe_of(architecture)
-    if recipe.beyond:
-        return failed(recipe.beyond)
     case = Case(architecture)
+    if case.recipe.beyond:
+        return failed(case.recipe.beyond)
+    if not case.model_class.can_generate():
+        checks, problems = _checked(case, zoo_scores.CHECKS)
+        return failed(zoo_scores.REASON, checks=checks, errors=problems)
     try:
         layout, reason = layout_of(case)
     except FAILURES as error:
-        cause = f"; cause: {recipe.cause}" if recipe.cause else ""
-        return failed(f"a tiny model: {_first_line(error)}{cause}")
-    checks: dict[str, bool] = {}
-    problems = []
-    for name, check in ALL_CHECKS.items():
-        if name in recipe.left_out or not _applies(name, case, layout):
-            continue
-        try:
-            check(case)
-            checks[name] = True
-        except FAILURES as error:
-            checks[name] = False
-            problems.append(f"{name}: {_first_line(error)}")
-    if problems and recipe.cause:
-        problems.append(f"cause: {recipe.cause}")
-    left_out = [f"without {name}: {why}" for name, why in recipe.without.items()]
-    left_out += [f"without {name}: {why}" for name, why in recipe.left_out.items()]
+        return failed(case.recipe.cause, errors=[f"a tiny model: {_first_line(error)}"])
+    checks, problems = _checked(
+        case,
+        {
+            name: check
+            for name, check in ALL_CHECKS.items()
+            if name not in case.recipe.left_out and _applies(name, case, layout)
+        },
+    )
+    left_out = {**case.recipe.without, **case.recipe.left_out}
+    reasons = [case.recipe.cause if problems else "", reason]
+    reasons += [f"without {name}: {why}" for name, why in left_out.items()]
+    groups = {} if case.spec.quant_groups else {"quant_groups": _groups(case)}
     return {
+        **groups,
         "level": "tiny" if checks and all(checks.values()) else "listed",
         "layout": layout,
-        "reason": "; ".join([*problems, *([reason] if reason else []), *left_out]),
+        "reason": "; ".join(filter(None, reasons)),
         "checks": checks,
         "modalities": case.modalities,
+        "errors": problems,
     }
+
+
+def _groups(case: Case) -> list[list[str]]:
+    """Return which layers share an input, for a family whose entry does not say."""
+    try:
+        return zoo_groups.shared_inputs(case)
+    except FAILURES:
+        return []
+
+
+def _checked(
+    case: Case, checks: Mapping[str, Callable[[Case], None]]
+) -> tuple[dict[str, bool], list[str]]:
+    """Return which checks passed, and what the others raised."""
+    problems: dict[str, str] = {}
+    for name, check in checks.items():
+        try:
+            check(case)
+        except FAILURES as error:
+            problems[name] = f"{name}: {_first_line(error)}"
+    return {name: name not in problems for name in checks}, list(problems.values())
 
 
 def _applies(name: str, case: Case, layout: str) -> bool:
@@ -75,15 +97,28 @@ def _applies(name: str, case: Case, layout: str) -> bool:
     return name not in MEDIA_CHECKS or bool(case.media)
 
 
-def failed(reason: str) -> dict[str, Any]:
-    """Return the result of an architecture whose checks never ran."""
-    return {"level": "listed", "layout": "rows", "reason": reason, "checks": {}, "modalities": []}
+def failed(
+    reason: str, *, checks: Mapping[str, bool] | None = None, errors: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the result of an architecture that not all of the suite runs on."""
+    return {
+        "level": "listed",
+        "layout": "rows",
+        "reason": reason,
+        "checks": dict(checks or {}),
+        "modalities": [],
+        "errors": list(errors),
+    }
 
 
 def write(path: Path, results: Mapping[str, Mapping[str, Any]], *, whole: bool) -> None:
-    """Write the table; without `whole`, results that are there already and not in it stay."""
+    """Write the table; without `whole`, results that are there already and not in it stay.
+
+    What checks raised stays out: a failure has a cause, in words, in its recipe.
+    """
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() and not whole else {}
-    stored.update(results)
+    for name, result in results.items():
+        stored[name] = {key: value for key, value in result.items() if key != "errors"}
     stored.pop("_versions", None)
     versions = {name: metadata.version(name) for name in ("transformers", "torch")}
     versions["torch"] = versions["torch"].partition("+")[0]
