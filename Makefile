@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint type layers test test-slow test-zoo check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo parity clean
+.PHONY: setup fmt lint type layers test test-slow test-zoo check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-pairs parity clean
 
 setup: $(READY)
 
@@ -61,6 +61,11 @@ bench-pictures: setup
 
 bench-vision-dpo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/vision_dpo.py
+
+# Cross-validated DPO on a file of pairs: make bench-pairs FILE=pairs.json FIRST=150
+FIRST ?= 0
+bench-pairs: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pairs.py $(FILE) --first $(FIRST)
 
 parity: setup
 	$(BIN)/python benchmarks/parity_trl.py
