@@ -269,3 +269,16 @@ def test_fingerprint():
     with torch.no_grad():
         model.model.layers[0].mlp.up_proj.weight[1, 2] += 0.5
     assert fingerprint(model) != first
+
+
+def test_recomputation_asks_no_gradient_of_the_embeddings():
+    """Some models add to them in place (BLT), which a gradient of a leaf forbids."""
+    model = adapted()
+    policy = Policy(model, layout="rows", gradient_checkpointing=True)
+    model.train()
+    seen = []
+    embeddings = model.get_base_model().get_input_embeddings()
+    embeddings.register_forward_hook(lambda _, __, out: seen.append(out.requires_grad))
+    policy.logprobs(mixed_batch()).logps.sum().backward()
+    assert seen and not any(seen)
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
