@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 
-__all__ = ["exact_sums", "product_dtype", "rows_in_cache"]
+__all__ = ["exact_sums", "product_dtype", "row_slices", "rows_in_cache"]
 
 # The type checker does not know it.
 _PRODUCTS: Any = getattr(torch.backends.mkldnn, "matmul", None)
 _PRECISION = "fp32_precision"
 _CACHED = 2**18
 """Float32 numbers of a strip: 1 MiB, the second-level cache of a core."""
+_SLICED = 3 * 2**19
+"""Numbers of an intermediate result at a time: 3 MiB of 16-bit ones, some of which the last-level
+cache holds."""
+_FEWEST = 256
+"""Rows below which a matrix product loses more than a cache gains."""
 
 
 def product_dtype(device: torch.device, compute_dtype: torch.dtype) -> torch.dtype:
@@ -65,6 +70,24 @@ def rows_in_cache(device: torch.device, columns: int, rows: int) -> int:
     256 x 32,000: 8 against 10 ms on an AMD EPYC); an accelerator wants as many rows as there are.
     """
     return max(min(_CACHED // columns, rows), 1) if device.type == "cpu" else rows
+
+
+def row_slices(device: torch.device, rows: int, columns: int) -> Iterator[slice]:
+    """Yield the parts of `rows` in which to compute a chain through [rows, columns] tensors.
+
+    A processor that writes to memory what it reads back for the next operation waits for memory:
+    the chain of an MLP takes a fifth less time in slices (26 against 21 ms for 2,072 x 1,408 on an
+    AMD EPYC). An accelerator takes all at once. The last slice is between half as long as the
+    others and half as long again, and all but it have the same length.
+    """
+    length = rows
+    if device.type == "cpu":
+        length = max(_SLICED // columns // _FEWEST * _FEWEST, _FEWEST)
+    start = 0
+    while rows - start >= length + (length + 1) // 2:
+        yield slice(start, start + length)
+        start += length
+    yield slice(start, rows)
 
 
 @contextmanager

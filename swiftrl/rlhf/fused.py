@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swiftrl.backends.products import row_slices
 from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
 from swiftrl.rlhf.fused_ops import (
     ACTIVATIONS,
@@ -93,12 +94,25 @@ def _norm_forward(
 
 def _mlp_forward(module: Any, x: Tensor, *, activation: int, products: torch.dtype) -> Tensor:
     parts = (module.gate_proj, module.up_proj, module.down_proj)
-    if torch.is_grad_enabled() and all(map(_is_fused_lora, parts)):
+    if not torch.is_grad_enabled():
+        return _mlp_by_slices(module, x, ACTIVATIONS[activation].value_)
+    if all(map(_is_fused_lora, parts)):
         loras = [_plain_lora(part) for part in parts]
         gate, up, down = loras
         if gate and up and down and not (gate.dropout or up.dropout or down.dropout):
             return lora_mlp(x, gate, up, down, activation=activation, products=products)
     return module.down_proj(gated(module.gate_proj(x), module.up_proj(x), activation))
+
+
+def _mlp_by_slices(module: Any, x: Tensor, activate_: Callable[[Tensor], Tensor]) -> Tensor:
+    flat = x.reshape(-1, x.shape[-1])
+    outputs = [
+        module.down_proj(activate_(module.gate_proj(part)).mul_(module.up_proj(part)))
+        for part in map(
+            flat.__getitem__, row_slices(x.device, len(flat), module.up_proj.out_features)
+        )
+    ]
+    return (torch.cat(outputs) if len(outputs) > 1 else outputs[0]).view(*x.shape[:-1], -1)
 
 
 def _is_fused_lora(module: nn.Module) -> bool:

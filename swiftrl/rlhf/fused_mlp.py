@@ -4,7 +4,8 @@
 
 Shapes: T tokens, D width, I inner width, R rank.
 
-Of the [T, I] values only gate(x) and up(x) are kept; the two updates of x are multiplied together.
+Of the [T, I] values only gate(x) and up(x) are kept; the others exist for a slice of the tokens at
+a time. The two updates of x are multiplied together.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swiftrl.backends.products import row_slices
 from swiftrl.rlhf.fused_ops import ACTIVATIONS, autocast_off, result_dtype
 
 __all__ = ["Lora", "lora_mlp"]
@@ -50,8 +52,8 @@ class Lora:
         return (g @ self.b.to(g.dtype)).mul_(self.scaling)
 
     def d_b(self, g: Tensor, t: Tensor) -> Tensor:
-        """Return the gradient by B. The factor with R rows goes first: CPUs are faster so."""
-        return (t.t() @ g).t().to(self.b.dtype).mul_(self.scaling)
+        """Return the gradient by B^T, [R, E]. The factor with R rows goes first: CPUs are faster so."""
+        return (t.t() @ g).mul_(self.scaling)
 
 
 class _LoraMlp(torch.autograd.Function):
@@ -61,44 +63,81 @@ class _LoraMlp(torch.autograd.Function):
     ) -> Tensor:
         result = result_dtype(x)
         gate_layer, up_layer, down_layer = layers
+        flat = x.reshape(-1, x.shape[-1])
+        gates, ups = (
+            flat.new_empty(len(flat), len(layer.weight), dtype=result) for layer in layers[:2]
+        )
+        y = torch.empty_like(flat, dtype=result)
+        updates = []
         with autocast_off(x.device):
-            wide = x.reshape(-1, x.shape[-1]).to(products)
             a = torch.cat([gate_layer.a, up_layer.a]).to(products)
-            t_gate, t_up = (wide @ a.t()).split([len(gate_layer.a), len(up_layer.a)], dim=1)
-            gate, up = gate_layer.apply(wide, t_gate), up_layer.apply(wide, t_up)
-            inner = ACTIVATIONS[activation].value(gate).mul_(up)
-            t_down = inner @ down_layer.a.to(products).t()
-            y = down_layer.apply(inner, t_down)
-        ctx.save_for_backward(x, gate.to(result), up.to(result), t_gate, t_up, t_down)
+            for rows in row_slices(x.device, *gates.shape):
+                wide = flat[rows].to(products)
+                t_gate, t_up = (wide @ a.t()).split([len(gate_layer.a), len(up_layer.a)], dim=1)
+                gate, up = gate_layer.apply(wide, t_gate), up_layer.apply(wide, t_up)
+                gates[rows], ups[rows] = gate, up
+                inner = ACTIVATIONS[activation].value(gate).mul_(up)
+                t_down = inner @ down_layer.a.to(products).t()
+                y[rows] = down_layer.apply(inner, t_down)
+                updates.append((t_gate, t_up, t_down))
+        ctx.save_for_backward(x, gates, ups, *(torch.cat(t) for t in zip(*updates, strict=True)))
         ctx.settings = activation, products, layers
-        return y.to(result).view(x.shape)
+        return y.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, gate, up, t_gate, t_up, t_down = ctx.saved_tensors
-        activation, products, (gate_layer, up_layer, down_layer) = ctx.settings
-        g = gradients[0].reshape(-1, gradients[0].shape[-1]).to(products)
-        gate, up = gate.to(products), up.to(products)
-        d_t = down_layer.d_t(g)
-        d_inner = (g @ down_layer.weight.to(products)).addmm_(d_t, down_layer.a.to(products))
-        activated = ACTIVATIONS[activation].value(gate)
-        d_up = d_inner * activated
-        d_a_down = d_t.t() @ activated.mul_(up)
-        d_gate = ACTIVATIONS[activation].slope_(d_inner.mul_(up), gate)
-        d_b = (gate_layer.d_b(d_gate, t_gate), up_layer.d_b(d_up, t_up), down_layer.d_b(g, t_down))
-        d_t = torch.cat([gate_layer.d_t(d_gate), up_layer.d_t(d_up)], dim=1)
-        d_a = d_t.t() @ x.reshape(-1, x.shape[-1]).to(products)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            a = torch.cat([gate_layer.a, up_layer.a]).to(products)
-            d_x = d_gate @ gate_layer.weight.to(products)
-            d_x.addmm_(d_up, up_layer.weight.to(products)).addmm_(d_t, a)
-            d_x = d_x.to(x.dtype).view(x.shape)
-        d_a_gate, d_a_up = d_a.split([len(gate_layer.a), len(up_layer.a)])
-        d_abs = (d_a_gate, d_b[0], d_a_up, d_b[1], d_a_down, d_b[2])
-        trained = (p for layer in ctx.settings[2] for p in (layer.a, layer.b))
-        cast_back = (d.to(p.dtype) for d, p in zip(d_abs, trained, strict=True))
-        return d_x, None, None, None, *cast_back
+        x, gates, ups, *updates = ctx.saved_tensors
+        activation, products, layers = ctx.settings
+        flat, upstream = (states.reshape(-1, x.shape[-1]) for states in (x, gradients[0]))
+        d_x = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
+        sums: list[Tensor] = []
+        for rows in row_slices(x.device, *gates.shape):
+            parts = (states[rows].to(products) for states in (flat, upstream, gates, ups))
+            found, part = _backward(
+                *parts, [t[rows] for t in updates], layers, activation, d_x is not None
+            )
+            if d_x is not None:
+                d_x[rows] = found
+            # Sums of several slices are not rounded between them.
+            sums = [s.float().add_(p) for s, p in zip(sums, part, strict=True)] if sums else part
+        d_a, d_a_down, *d_b = sums
+        d_a_gate, d_a_up = d_a.split([len(layers[0].a), len(layers[1].a)])
+        by_layer = zip((d_a_gate, d_a_up, d_a_down), d_b, layers, strict=True)
+        d_trained = (
+            d.to(p.dtype)
+            for d_a, d_b, layer in by_layer
+            for d, p in ((d_a, layer.a), (d_b.t(), layer.b))
+        )
+        return None if d_x is None else d_x.view(x.shape), None, None, None, *d_trained
+
+
+def _backward(
+    x: Tensor,
+    g: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    updates: list[Tensor],
+    layers: Any,
+    activation: int,
+    wants_x: bool,
+) -> tuple[Tensor | None, list[Tensor]]:
+    """Return the gradient by x (if wanted), and those by A (gate and up, down) and B^T (all)."""
+    gate_layer, up_layer, down_layer = layers
+    t_gate, t_up, t_down = updates
+    d_t = down_layer.d_t(g)
+    d_inner = (g @ down_layer.weight.to(g.dtype)).addmm_(d_t, down_layer.a.to(g.dtype))
+    activated = ACTIVATIONS[activation].value(gate)
+    d_up = d_inner * activated
+    d_a_down = d_t.t() @ activated.mul_(up)
+    d_gate = ACTIVATIONS[activation].slope_(d_inner.mul_(up), gate)
+    d_b = [gate_layer.d_b(d_gate, t_gate), up_layer.d_b(d_up, t_up), down_layer.d_b(g, t_down)]
+    d_t = torch.cat([gate_layer.d_t(d_gate), up_layer.d_t(d_up)], dim=1)
+    d_x = None
+    if wants_x:
+        a = torch.cat([gate_layer.a, up_layer.a]).to(g.dtype)
+        d_x = d_gate @ gate_layer.weight.to(g.dtype)
+        d_x.addmm_(d_up, up_layer.weight.to(g.dtype)).addmm_(d_t, a)
+    return d_x, [d_t.t() @ x, d_a_down, *d_b]
 
 
 def lora_mlp(

@@ -157,23 +157,23 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, offset: float) -> Tensor:
-        wide = x.float() if x.dtype != torch.float64 else x
+        wide = x.to(torch.promote_types(x.dtype, torch.float32), copy=True)
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
         ctx.offset = offset
-        return (wide * scale).mul_(weight.to(wide.dtype) + offset).to(x.dtype)
+        return wide.mul_(scale).mul_(weight.to(wide.dtype) + offset).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, scale = ctx.saved_tensors
-        g, wide = gradients[0].to(scale.dtype), x.to(scale.dtype)
+        g, wide = gradients[0].to(scale.dtype, copy=True), x.to(scale.dtype)
         d_weight = None
         if ctx.needs_input_grad[1]:
             d_weight = (g * wide).mul_(scale).flatten(0, -2).sum(0).to(weight.dtype)
         d_x = None
         if ctx.needs_input_grad[0]:
-            g = g * (weight.to(scale.dtype) + ctx.offset)
+            g.mul_(weight.to(scale.dtype) + ctx.offset)
             along = (g * wide).sum(-1, keepdim=True)
             along.mul_(scale.pow(3)).div_(x.shape[-1])
             d_x = g.mul_(scale).addcmul_(wide, along, value=-1).to(x.dtype)
@@ -198,6 +198,14 @@ def _silu_slope_(g: Tensor, x: Tensor) -> Tensor:
     return torch.ops.aten.silu_backward.grad_input(g, x, grad_input=g)
 
 
+def _silu_(x: Tensor) -> Tensor:
+    return F.silu(x, inplace=True)
+
+
+def _gelu_tanh_(x: Tensor) -> Tensor:
+    return torch.ops.aten.gelu_(x, approximate="tanh")
+
+
 def _gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
@@ -208,13 +216,17 @@ def _gelu_tanh_slope_(g: Tensor, x: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Activation:
-    """f, and g f'(x) computed in g's place."""
+    """f, f in its argument's place, and g f'(x) in g's place."""
 
     value: Callable[[Tensor], Tensor]
+    value_: Callable[[Tensor], Tensor]
     slope_: Callable[[Tensor, Tensor], Tensor]
 
 
-ACTIVATIONS = (_Activation(F.silu, _silu_slope_), _Activation(_gelu_tanh, _gelu_tanh_slope_))
+ACTIVATIONS = (
+    _Activation(F.silu, _silu_, _silu_slope_),
+    _Activation(_gelu_tanh, _gelu_tanh_, _gelu_tanh_slope_),
+)
 
 
 class _Gated(torch.autograd.Function):
