@@ -12,6 +12,7 @@ block, s keys that a block sees.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -63,26 +64,42 @@ class _Block:
 
 def _blocks(segments: Segments, window: int | None, heads: int) -> Iterator[_Block]:
     pieces, calls = segments.plan(window)
-    starts = [0]
+    starts, wanted = [0], _asking(segments)
     for piece in pieces:
         starts.append(starts[-1] + piece.length)
     for call in calls:
         *earlier, own = call.keys
         before = [slice(starts[i], starts[i + 1]) for i in earlier]
         ahead = sum(pieces[i].length for i in earlier)
-        length, begin = pieces[own].length, starts[own]
-        most = min(_ROWS, max(_SCORES // (heads * (ahead + length)), _UNIT))
+        begin = starts[own]
+        asked = wanted(begin, starts[own + 1])
+        length = asked.stop - asked.start
+        most = min(_ROWS, max(_SCORES // (heads * (ahead + pieces[own].length)), _UNIT))
         # In equal parts: a short rest would cost as much as a block.
         step = _rounded(-(-length // max(round(length / most), 1)), _UNIT)
-        for first in range(0, length, step):
-            keys = _rounded(ahead + first + step, _unit(ahead + first + step))
+        for first in range(asked.start, asked.stop, step or 1):
+            known = ahead + first - begin
+            keys = _rounded(known + step, _unit(known + step))
             yield _Block(
-                start=begin + first,
-                length=min(step, length - first),
+                start=first,
+                length=min(step, asked.stop - first),
                 padded=step,
                 columns=tuple(_merged([*before, slice(begin, begin + keys - ahead)])),
-                ahead=ahead + first,
+                ahead=known,
             )
+
+
+def _asking(segments: Segments) -> Callable[[int, int], slice]:
+    """Return what gives the tokens of a run, from the first to the last, whose result is read."""
+    if not segments.last or segments.read_rows is None:
+        return slice
+    rows = segments.read_rows.tolist()
+
+    def read(start: int, stop: int) -> slice:
+        found = rows[bisect_left(rows, start) : bisect_left(rows, stop)]
+        return slice(found[0], found[-1] + 1) if found else slice(start, start)
+
+    return read
 
 
 def _rounded(count: int, unit: int) -> int:
@@ -111,7 +128,7 @@ class _Setting:
     """What the blocks share.
 
     Attributes:
-        blocks: all of them; a token is a query of one.
+        blocks: all of them; a token whose result is read is a query of one.
         room: tokens that the packed row must have, padding included.
     """
 
@@ -211,7 +228,7 @@ class _BlockAttention(torch.autograd.Function):
         scores = heads * sum(block.padded * block.keys for block in setting.blocks)
         keeps = any(ctx.needs_input_grad[:3]) and scores <= _KEPT * query.numel()
         kept: list[Tensor] = []
-        output = query.new_empty(key_heads, query.shape[1], value.shape[-1])
+        output = query.new_zeros(key_heads, query.shape[1], value.shape[-1])
         weights_of = _Weights(query, key, setting)
         for block in setting.blocks:
             weights = weights_of(block)
@@ -228,7 +245,7 @@ class _BlockAttention(torch.autograd.Function):
         setting: _Setting = ctx.setting
         tokens, heads, _ = gradients[0].shape
         upstream = _by_token(gradients[0], len(key), setting.room)
-        d_query = torch.empty_like(query)
+        d_query = torch.zeros_like(query)
         # Many blocks add to a key's gradient.
         d_key = torch.zeros_like(key, dtype=torch.float32)
         d_value = torch.zeros_like(value, dtype=torch.float32)

@@ -52,7 +52,7 @@ class Lora:
         return (g @ self.b.to(g.dtype)).mul_(self.scaling)
 
     def d_b(self, g: Tensor, t: Tensor) -> Tensor:
-        """Return the gradient by B^T, [R, E]. The factor with R rows goes first: CPUs are faster so."""
+        """Return the gradient by B^T, [R, E]; in this order CPUs are faster."""
         return (t.t() @ g).mul_(self.scaling)
 
 
@@ -92,9 +92,10 @@ class _LoraMlp(torch.autograd.Function):
         d_x = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         sums: list[Tensor] = []
         for rows in row_slices(x.device, *gates.shape):
-            parts = (states[rows].to(products) for states in (flat, upstream, gates, ups))
+            wide, g, gate, up = (s[rows].to(products) for s in (flat, upstream, gates, ups))
+            of_rows = [t[rows] for t in updates]
             found, part = _backward(
-                *parts, [t[rows] for t in updates], layers, activation, d_x is not None
+                wide, g, gate, up, of_rows, layers, activation, wants_x=d_x is not None
             )
             if d_x is not None:
                 d_x[rows] = found
@@ -119,6 +120,7 @@ def _backward(
     updates: list[Tensor],
     layers: Any,
     activation: int,
+    *,
     wants_x: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Return the gradient by x (if wanted), and those by A (gate and up, down) and B^T (all)."""

@@ -1,11 +1,13 @@
 """The last decoder layer, on the tokens whose hidden state is read.
 
 Behind its attention a decoder layer works token by token. In the last one only the tokens that
-predict a trained token are read, so that the prompt can be left out of its MLP.
+predict a trained token are read, so that the prompt can be left out of its MLP, and need not ask
+in its attention.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,7 @@ def _forward(layer: Any, hidden_states: Tensor, **kwargs: Any) -> Tensor:
     rows = kwargs[SEGMENTS].read_rows if SEGMENTS in kwargs else None
     if rows is None:
         return type(layer).forward(layer, hidden_states, **kwargs)
+    kwargs[SEGMENTS] = replace(kwargs[SEGMENTS], last=True)
     attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
     x = (hidden_states + attended).index_select(1, rows)
     return x + layer.mlp(layer.post_attention_layernorm(x))

@@ -94,12 +94,15 @@ class Segments:
     Attributes:
         shapes: where the trees lie.
         kernel: what computes the attention.
-        read_rows: tokens whose final hidden state is read; None for all.
+        read_rows: tokens whose final hidden state is read, in order; None for all.
+        last: whether nothing but `read_rows` of the attention's result is looked at. A kernel may
+            leave the others at zero.
     """
 
     shapes: tuple[TreeShape, ...]
     kernel: AttentionKernel
     read_rows: Tensor | None = None
+    last: bool = False
     _plans: dict[int | None, tuple[list[Piece], list[Call]]] = field(
         default_factory=dict, repr=False
     )

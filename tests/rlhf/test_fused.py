@@ -7,6 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tree_models import build, mixed_batch
 
+from swiftrl.backends import products
 from swiftrl.backends.products import product_dtype
 from swiftrl.rlhf import fused, fused_ops, widen
 from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
@@ -110,6 +111,43 @@ def test_lora_mlp(activation, with_bias):
     inner = fused_ops.ACTIVATIONS[activation].value(plain(x, gate)) * plain(x, up)
     torch.testing.assert_close(run(x, *trained), plain(inner, down))
     assert torch.autograd.gradcheck(run, (x, *trained))
+
+
+@pytest.mark.parametrize("activation", [0, 1])
+def test_lora_mlp_by_slices_is_the_whole(monkeypatch, activation):
+    x, upstream = randn(2, 7, 4), randn(2, 7, 4, seed=9, grad=False)
+    sizes = ((6, 4), (6, 4), (4, 6))
+    layers = [
+        Lora(randn(*size, seed=i, grad=False), None, randn(2, size[1], seed=10 + i),
+             randn(size[0], 2, seed=20 + i), 0.5)
+        for i, size in enumerate(sizes)
+    ]  # fmt: skip
+    trained = [p for layer in layers for p in (layer.a, layer.b)]
+
+    def run():
+        y = lora_mlp(x, *layers, activation=activation, products=torch.float64)
+        return y, *torch.autograd.grad(y, (x, *trained), upstream)
+
+    whole = run()
+    monkeypatch.setattr(products, "_FEWEST", 4)
+    monkeypatch.setattr(products, "_SLICED", 1)
+    assert [rows.stop for rows in products.row_slices(x.device, 14, 6)] == [4, 8, 14]
+    # The sums over slices are float32.
+    for found, expected in zip(run(), whole, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "gemma2"])
+def test_mlps_without_gradient_by_slices(monkeypatch, name):
+    batch = mixed_batch()
+    model = get_peft_model(build(name), LoraConfig(r=2, target_modules="all-linear"))
+    expected = Scorer(model, layout="tree")(batch).logps.detach()
+    monkeypatch.setattr(products, "_FEWEST", 4)
+    monkeypatch.setattr(products, "_SLICED", 1)
+    fused.fuse(model, torch.float32)
+    with torch.no_grad():
+        found = Scorer(model, layout="tree")(batch).logps
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_backward_may_run_twice():

@@ -7,7 +7,7 @@ import torch
 from tree_models import ROWS, TREE, build, forest, mixed_batch
 
 from swiftrl.core.errors import ConfigError, ModelError
-from swiftrl.data.batch import Tree, pack
+from swiftrl.data.batch import Tree, TreeShape, pack
 from swiftrl.rlhf import block_attention, tree_attention
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.layout import choose_layout, layout_error
@@ -180,6 +180,40 @@ def test_block_kernel_against_the_other(monkeypatch, window, rows, kept, dtype):
         assert ours.shape == theirs.shape
         assert ours.dtype == dtype
         assert (ours.double() - theirs).norm() <= bound * theirs.norm()
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_block_kernel_asks_for_what_is_read(monkeypatch, last):
+    """In a last layer the result and the gradient of the rows that are read stay the same."""
+    monkeypatch.setattr(block_attention, "exact_sums", lambda *_: nullcontext)
+    monkeypatch.setattr(block_attention, "_ROWS", 3)
+    batch = mixed_batch()
+    rows = batch.source_index.unique()
+    states = _states(len(batch.token_ids), torch.float64)
+    terms = Terms(0.3)
+    found = block_kernel(*states, Segments(batch.shapes, block_kernel, rows, last), terms)
+    expected = sdpa_kernel(*states, Segments(batch.shapes, sdpa_kernel, rows, last), terms)
+    torch.testing.assert_close(found[:, rows], expected[:, rows], rtol=1e-6, atol=1e-7)
+    first = int(rows[0])
+    assert first > 0
+    assert bool((found[:, :first] == 0).all()) == last
+    upstream = torch.zeros_like(expected)
+    upstream[:, rows] = torch.randn_like(upstream[:, rows])
+    ours, theirs = (torch.autograd.grad(o, states, upstream) for o in (found, expected))
+    for gradient, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-6, atol=1e-7)
+
+
+def test_blocks_come_in_few_shapes():
+    """Whatever the lengths: a processor compiles a product of each new shape."""
+    shapes = {
+        (block.padded, block.keys)
+        for trunk in range(200, 300)
+        for block in block_attention._blocks(
+            Segments((TreeShape(0, trunk, (130, 141)),), block_kernel), None, 8
+        )
+    }
+    assert len(shapes) < 20
 
 
 def test_block_kernel_leaves_other_terms_to_the_other(monkeypatch):
