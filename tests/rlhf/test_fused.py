@@ -9,7 +9,7 @@ from tree_models import build, mixed_batch
 
 from swiftrl.backends import products
 from swiftrl.backends.products import product_dtype
-from swiftrl.rlhf import fused, fused_ops, widen
+from swiftrl.rlhf import fused, fused_ops, tree_attention, widen
 from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
 from swiftrl.rlhf.last_layer import shorten_last_layer
 from swiftrl.rlhf.policy import Policy
@@ -131,7 +131,7 @@ def test_lora_mlp_by_slices_is_the_whole(monkeypatch, activation):
     whole = run()
     monkeypatch.setattr(products, "_FEWEST", 4)
     monkeypatch.setattr(products, "_SLICED", 1)
-    assert [rows.stop for rows in products.row_slices(x.device, 14, 6)] == [4, 8, 14]
+    assert [rows.stop for rows in products.row_slices(x.device, 14, 6)] == [4, 8, 12, 14]
     # The sums over slices are float32.
     for found, expected in zip(run(), whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -141,6 +141,7 @@ def test_lora_mlp_by_slices_is_the_whole(monkeypatch, activation):
 def test_mlps_without_gradient_by_slices(monkeypatch, name):
     batch = mixed_batch()
     model = get_peft_model(build(name), LoraConfig(r=2, target_modules="all-linear"))
+    tree_attention.register()
     expected = Scorer(model, layout="tree")(batch).logps.detach()
     monkeypatch.setattr(products, "_FEWEST", 4)
     monkeypatch.setattr(products, "_SLICED", 1)

@@ -218,6 +218,7 @@ def run_all(setups: list[Setup]) -> None:
             os._exit(error.exit_code)
         sys.stdout.write(f"ended {result.state.step} {result.stopped_by}\n")
         sys.stdout.flush()
+    trainer.processes.leave()
 
 
 if __name__ == "__main__":
