@@ -7,6 +7,7 @@
     |-- ModelError          a model folder, id, checkpoint or adapter
     |-- BackendError        hardware that is absent or lacks a capability
     |-- EngineError         generation
+    |-- RewardError         a reward function that fails, or does not fit the data
     |-- EvalError           evaluation
     |-- ExportError         export
     `-- MachineError        exit code 1: the machine's fault (disk full, out of memory, ...)
@@ -24,6 +25,7 @@ __all__ = [
     "ExportError",
     "MachineError",
     "ModelError",
+    "RewardError",
     "SwiftRLError",
     "TemplateError",
 ]
@@ -57,6 +59,10 @@ class BackendError(SwiftRLError):
 
 class EngineError(SwiftRLError):
     """Generation failed or was asked for something impossible."""
+
+
+class RewardError(SwiftRLError):
+    """A reward function raised, hung or returned what is no reward, or lacks a column."""
 
 
 class EvalError(SwiftRLError):

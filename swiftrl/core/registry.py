@@ -11,11 +11,12 @@ import zlib
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from swiftrl.core.errors import ConfigError
 
-__all__ = ["Registry", "did_you_mean", "load_plugin"]
+__all__ = ["Registry", "did_you_mean", "load_file", "load_plugin"]
 
 T = TypeVar("T")
 
@@ -101,15 +102,24 @@ def load_plugin(path: str) -> None:
     Raises:
         ConfigError: the file is absent, is not Python, or imports what is not there.
     """
+    load_file(path, "--external_plugins")
+
+
+def load_file(path: str, flag: str) -> ModuleType:
+    """Run a user's Python file once and return it as a module; `flag` is who asked for it.
+
+    Raises:
+        ConfigError: the file is absent, is not Python, or imports what is not there.
+    """
     file = Path(path)
     if not file.is_file() or file.suffix != ".py":
-        raise ConfigError(f"--external_plugins {path}: expected an existing .py file.")
+        raise ConfigError(f"{flag} {path}: expected an existing .py file.")
     name = f"swiftrl_plugin_{file.stem}_{zlib.crc32(bytes(file.resolve())):08x}"
     if name in sys.modules:
-        return
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"--external_plugins {path}: cannot be imported.")
+        raise ConfigError(f"{flag} {path}: cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -117,7 +127,8 @@ def load_plugin(path: str) -> None:
     except (SyntaxError, ImportError) as error:
         del sys.modules[name]
         line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ConfigError(f"--external_plugins {path}{line}: cannot be run: {error}.") from error
+        raise ConfigError(f"{flag} {path}{line}: cannot be run: {error}.") from error
     except BaseException:
         del sys.modules[name]
         raise
+    return module

@@ -1,0 +1,1 @@
+"""Rewards of online reinforcement learning: functions of prompts, completions and columns."""
