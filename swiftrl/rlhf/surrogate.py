@@ -30,7 +30,7 @@ __all__ = [
     "sequence_means",
 ]
 
-RatioLevel = Literal["token", "sequence", "sequence_token"]
+RatioLevel = Literal["token", "sequence", "sequence_token", "sequence_sum"]
 Aggregation = Literal["token", "sequence", "constant"]
 KLKind = Literal["k1", "k2", "k3", "k1+", "k3+"]
 
@@ -69,6 +69,8 @@ def log_ratios(
         level: "token": of the token (PPO, GRPO). "sequence": mean over the reply's tokens, the
             same for each of them (GSPO, arXiv:2507.18071, eq. 7). "sequence_token": the value of
             "sequence", the gradient of each token's own log-probability (GSPO-token, eq. 14).
+            "sequence_sum": sum over the reply's tokens, the reply being one action (RLOO,
+            arXiv:2402.14740, as TRL's clipped form has it).
 
     Returns:
         [N] log-ratios, float32 or wider.
@@ -76,12 +78,17 @@ def log_ratios(
     own_N = _wide(logps_N) - _wide(old_logps_N).detach()
     if level == "token":
         return own_N.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    if level not in ("sequence", "sequence_token"):
-        raise ValueError(f"level is {level!r}; expected token, sequence or sequence_token")
-    mean_N = sequence_means(own_N, sequence_index_N, num_sequences)[sequence_index_N]
+    if level not in ("sequence", "sequence_token", "sequence_sum"):
+        raise ValueError(
+            f"level is {level!r}; expected token, sequence, sequence_token or sequence_sum"
+        )
+    shared_B = sequence_means(own_N, sequence_index_N, num_sequences)
+    if level == "sequence_sum":
+        shared_B = shared_B * torch.bincount(sequence_index_N, minlength=num_sequences)
+    shared_N = shared_B[sequence_index_N]
     if level == "sequence_token":
-        mean_N = mean_N.detach() + own_N - own_N.detach()
-    return mean_N.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+        shared_N = shared_N.detach() + own_N - own_N.detach()
+    return shared_N.clamp(-LOG_RATIO_BOUND, LOG_RATIO_BOUND)
 
 
 def clipped_surrogate(

@@ -92,7 +92,7 @@ def test_rloo_by_hand():
     assert result.tolist() == near(-3, 2, 0, -2, 3)
 
 
-def test_unscorable_replies_take_no_part():
+def test_trap_10_unscorable_replies_take_no_part():
     """Group 1 without its 6: rewards 2, 4, mean 3. Group 2 has one scorable reply, group 3 none."""
     rewards = t(2, 3, 4, 1, NAN, 5, NAN, NAN)
     groups = index(1, 0, 1, 0, 1, 2, 2, 3)
@@ -168,3 +168,113 @@ def test_no_replies():
     empty = torch.zeros(0)
     assert advantages.zero_spread(empty, empty.long()).tolist() == []
     assert advantages.group_advantages(empty, empty.long(), scale="group").tolist() == []
+
+
+def test_reinforce_plus_plus_by_hand():
+    """Mean 3.2 and variance 3.7 over the batch; the unscorable reply takes no part."""
+    result = advantages.reinforce_plus_plus_advantages(t(*REWARDS, NAN))
+    root = math.sqrt(3.7)
+    assert result.tolist() == near(-1.2 / root, -0.2 / root, 0.8 / root, -2.2 / root, 2.8 / root, 0)
+
+
+def test_reinforce_plus_plus_over_tokens_by_hand():
+    """Rewards 1, 0 of 3 and 1 tokens: mean 0.75, variance (3 / 16 + 9 / 16) / 3 = 1 / 4."""
+    result = advantages.reinforce_plus_plus_advantages(t(1, 0), lengths_B=index(3, 1))
+    assert result.tolist() == near(0.5, -1.5)
+
+
+def test_reinforce_plus_plus_baseline_by_hand():
+    """Minus group means: -2, 1, 0, -1, 2; squares 10, / 4 = 2.5. A flat group keeps exactly 0."""
+    rewards, groups = t(*REWARDS, 0.1, 0.1), index(*GROUPS, 2, 2)
+    result = advantages.reinforce_plus_plus_baseline_advantages(rewards, groups)
+    root = math.sqrt(10 / 6)
+    assert result.tolist() == near(-2 / root, 1 / root, 0, -1 / root, 2 / root, 0, 0)
+    assert result.tolist()[-2:] == [0.0, 0.0]
+
+
+def test_reinforce_plus_plus_baseline_over_tokens_equals_repeated_tokens():
+    """Whitening the centred rewards of all tokens, one by one."""
+    lengths = (4, 1, 2, 3, 5)
+    centred = [-2.0, 1.0, 0.0, -1.0, 2.0]
+    tokens = [c for c, n in zip(centred, lengths, strict=True) for _ in range(n)]
+    mean, deviation = statistics.fmean(tokens), statistics.stdev(tokens)
+    result = advantages.reinforce_plus_plus_baseline_advantages(
+        t(*REWARDS), index(*GROUPS), lengths_B=index(*lengths)
+    )
+    assert result.tolist() == near(*[(c - mean) / deviation for c in centred])
+
+
+def test_remax_by_hand():
+    """Greedy rewards 1 and 5; a group of equal rewards still differs from its greedy reply."""
+    result = advantages.remax_advantages(t(*REWARDS, NAN), index(*GROUPS, 0), t(1, 5))
+    assert result.tolist() == near(-3, 2, -1, 0, 1, 0)
+    assert advantages.remax_advantages(t(1, 1), index(0, 0), t(0)).tolist() == [1, 1]
+    assert advantages.remax_advantages(t(1, 1), index(0, 0), t(NAN)).tolist() == [0, 0]
+
+
+def test_opo_by_hand():
+    """Group 0: (3 * 10 + 1 * 30) / 40 = 1.5; group 1: (2 * 1 + 4 * 1 + 6 * 2) / 4 = 4.5."""
+    result = advantages.opo_advantages(t(*REWARDS), index(*GROUPS), index(1, 10, 1, 30, 2))
+    assert result.tolist() == near(-2.5, 1.5, -0.5, -0.5, 1.5)
+
+
+def test_opo_of_equal_lengths_is_dr_grpo():
+    rewards, groups = random_groups(3)
+    lengths = torch.full((len(rewards),), 7)
+    opo = advantages.opo_advantages(t(*rewards), index(*groups), lengths)
+    plain = advantages.group_advantages(t(*rewards), index(*groups), scale="none")
+    assert opo.tolist() == near(*plain.tolist())
+
+
+def test_gpg_by_hand():
+    """Two of three groups vary: alpha = 3 / 2."""
+    result = advantages.gpg_advantages(t(*REWARDS, 1, 1), index(*GROUPS, 2, 2))
+    assert result.tolist() == near(-3, 1.5, 0, -1.5, 3, 0, 0)
+    assert advantages.gpg_advantages(t(1, 1), index(0, 0)).tolist() == [0, 0]
+
+
+def test_pass_at_k_by_hand():
+    """The best gets its lead over the second: 3 - 1, 6 - 4; a tie of the best gives 0 to all."""
+    rewards, groups = t(*REWARDS, 1, 1, 0, NAN, 5), index(*GROUPS, 2, 2, 2, 3, 3)
+    result = advantages.pass_at_k_advantages(rewards, groups)
+    assert result.tolist() == near(0, 2, 0, 0, 2, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pass_at_k_is_the_leave_one_out_of_the_maximum(seed):
+    rewards, groups = random_groups(seed)
+
+    def advantage(reward, group):
+        others = list(group)
+        others.remove(reward)
+        return max(group) - max(others)
+
+    result = advantages.pass_at_k_advantages(t(*rewards), index(*groups))
+    assert result.tolist() == near(*by_loop(rewards, groups, advantage))
+
+
+def test_gdpo_by_hand():
+    """Group 0: rewards (1, 0) and (0, 0): normalised +-1 / sqrt 2 and 0. Group 1: both (3, 1),
+    each +-1 / sqrt 2. Weights 1 and 2: +-w, +-3 w with w = 1 / sqrt 2; squares 0.5 + 0.5 + 4.5 +
+    4.5 = 10, / 3."""
+    rewards = torch.tensor([[1.0, 0.0], [0.0, 0.0], [3.0, 3.0], [1.0, 1.0]])
+    result = advantages.gdpo_advantages(rewards, index(0, 0, 1, 1), t(1, 2), epsilon=0)
+    small = math.sqrt(0.5) / math.sqrt(10 / 3)
+    assert result.tolist() == near(small, -small, 3 * small, -3 * small)
+
+
+def test_gdpo_leaves_out_only_what_could_not_be_scored():
+    """The first reward is +-1 / sqrt 2 for replies 0 and 1, the second +-1 / sqrt 2 for 1 and 3;
+    reply 2 has none."""
+    rewards = torch.tensor([[1.0, NAN], [0.0, 5.0], [NAN, NAN], [NAN, 3.0]])
+    result = advantages.gdpo_advantages(rewards, index(0, 0, 0, 0), t(1, 1), epsilon=0)
+    half = math.sqrt(0.5)
+    sums = [half, -half + half, 0, -half]
+    deviation = math.sqrt(sum(s * s for s in sums) / 2)
+    assert result.tolist() == near(*[s / deviation for s in sums])
+
+
+def test_trap_1_gdpo_without_spread_is_exactly_zero():
+    rewards = torch.full((7, 2), 0.1)
+    result = advantages.gdpo_advantages(rewards, torch.zeros(7, dtype=torch.int64), t(1, 1))
+    assert result.tolist() == [0.0] * 7

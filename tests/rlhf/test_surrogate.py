@@ -30,19 +30,22 @@ def gradient(loss: torch.Tensor, logps: torch.Tensor) -> list[float]:
 
 
 def test_log_ratios_by_hand():
-    """Token differences 1, 3 | 0, 3, 6 | -2: sequence means 2, 3, -2."""
+    """Token differences 1, 3 | 0, 3, 6 | -2: sequence means 2, 3, -2, sums 4, 9, -2."""
     logps, old = t(-1, -1, -2, -2, -2, -5), t(-2, -4, -2, -5, -8, -3)
     token = surrogate.log_ratios(logps, old, INDEX, 3, level="token")
     assert token.tolist() == [1, 3, 0, 3, 6, -2]
     for level in ("sequence", "sequence_token"):
         ratios = surrogate.log_ratios(logps, old, INDEX, 3, level=level)
         assert ratios.tolist() == near(2, 2, 3, 3, 3, -2)
+    summed = surrogate.log_ratios(logps, old, INDEX, 3, level="sequence_sum")
+    assert summed.tolist() == near(4, 4, 9, 9, 9, -2)
 
 
-def test_gradients_of_the_three_levels():
-    """Of sequence 1's second token: to itself; to all three by a third; to itself."""
+def test_gradients_of_the_levels():
+    """Of sequence 1's second token: to itself, or to all three, by a third where it is a mean."""
     expected = {"token": [0, 0, 0, 1, 0, 0], "sequence_token": [0, 0, 0, 1, 0, 0]}
     expected["sequence"] = [0, 0, 1 / 3, 1 / 3, 1 / 3, 0]
+    expected["sequence_sum"] = [0, 0, 1, 1, 1, 0]
     for level, row in expected.items():
         logps = t(-1, -1, -2, -2, -2, -5).requires_grad_()
         ratios = surrogate.log_ratios(logps, logps.detach() - 1, INDEX, 3, level=level)
