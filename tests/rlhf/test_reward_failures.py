@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -425,3 +426,14 @@ def test_settings_that_no_reward_can_have():
         load_rewards(RewardConfig(reward_funcs=["format", "format"]))
     with pytest.raises(ConfigError, match="--reward_timeout 0: expected seconds above 0"):
         load_rewards(RewardConfig(reward_funcs=["format"], reward_timeout=0))
+
+
+def test_the_example_in_the_docs():
+    path = Path(__file__).resolve().parents[2] / "docs" / "examples" / "rewards.py"
+    rewards = load_rewards(RewardConfig(reward_funcs=[f"{path}:brief", f"{path}:near"]))
+    completions = ["", "x" * 97 + " 5.", "x" * 300, "4"]
+    columns = {"answer": ["4", 4, "4", "四"]}
+    scores = score(rewards, [1.0, 1.0], PROMPTS * 2, completions, columns, timeout_s=5)
+    # 100 of 200 characters; 5 is 1 from 4, so 1 / 2.
+    assert scores.values[:3].tolist() == [[1, 0], [0.5, 0.5], [0, 0]]
+    assert scores.values[3, 1].isnan()

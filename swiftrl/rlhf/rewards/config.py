@@ -45,3 +45,5 @@ class RewardConfig:
     soft_cache_length: int | None = setting(
         None, "soft_overlong: tokens before that over which the value falls from 0 to -1."
     )
+    code_timeout: float = setting(10.0, "code: seconds of each run of a program.")
+    code_memory: int = setting(1024, "code: MiB of memory of each run of a program.")

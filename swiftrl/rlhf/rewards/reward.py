@@ -52,7 +52,7 @@ class RewardMaker:
 
     summary: str
     make: Callable[[RewardConfig], RewardFunction]
-    columns: str = ""
+    columns: tuple[str, ...] = ()
     paper: str = ""
 
 

@@ -59,5 +59,5 @@ def make(config: RewardConfig) -> RewardFunction:
 REWARD = RewardMaker(
     "1 if the answer is the reference, else 0; compared as `--accuracy_mode` says.",
     make,
-    columns="solution (or answer)",
+    columns=("solution",),
 )

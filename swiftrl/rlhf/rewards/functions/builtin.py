@@ -33,5 +33,5 @@ def builtin(
 REWARD = RewardMaker(
     "0.6 for the right answer and 0.4 for the manner asked for, in the built-in data.",
     lambda config: builtin,
-    columns="answer, style, language",
+    columns=("answer", "style", "language"),
 )

@@ -25,5 +25,5 @@ def builtin_answer(
 REWARD = RewardMaker(
     "1 for the right answer in any manner, in the built-in data; else 0.",
     lambda config: builtin_answer,
-    columns="answer",
+    columns=("answer",),
 )

@@ -15,7 +15,7 @@ __all__ = ["REWARD", "cosine_value"]
 
 
 def cosine_value(length: int, max_length: int, at_zero: float, at_max: float) -> float:
-    """CosFn of Yeo et al. 2025 (arXiv:2502.03373, section 4.1), from `at_zero` to `at_max`.
+    """CosFn of Yeo et al. 2025 (arXiv:2502.03373), from `at_zero` to `at_max`.
 
     at_max + (at_zero - at_max) (1 + cos(pi length / max_length)) / 2. Completions longer than
     max_length stay at `at_max`; the paper's own value r_e for them is left out, as in ms-swift
@@ -50,6 +50,6 @@ def make(config: RewardConfig) -> RewardFunction:
 REWARD = RewardMaker(
     "Like accuracy, scaled by length: short right replies gain, long wrong ones lose less.",
     make,
-    columns="solution (or answer)",
+    columns=("solution",),
     paper="arXiv:2502.03373",
 )

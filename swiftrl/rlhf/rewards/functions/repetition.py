@@ -30,7 +30,7 @@ def repeated_share(text: str, size: int) -> float:
 def make(config: RewardConfig) -> RewardFunction:
     """Return the reward: `repeated_share` times `repetition_max_penalty`.
 
-    After the repetition penalty of Yeo et al. 2025 (arXiv:2502.03373, section 4.3), which
+    After the repetition penalty of Yeo et al. 2025 (arXiv:2502.03373), which
     penalises the tokens of repeated n-grams; here the reply has one value, as in ms-swift.
     """
     size, penalty = config.repetition_n_grams, config.repetition_max_penalty
