@@ -202,8 +202,7 @@ def test_a_failure_is_not_waited_for():
     assert time.monotonic() - started < 5
 
 
-def test_a_process_with_a_hung_reward_ends():
-    """Threads that a hung reward leaves behind are daemons."""
+def test_threads_that_a_hung_reward_leaves_behind_keep_no_process_alive():
     with pytest.raises(RewardError):
         scored(hangs, timeout_s=0.05)
     left = [t for t in threading.enumerate() if t.name == "swiftrl-reward"]

@@ -3,6 +3,9 @@
 import dataclasses
 import importlib.util
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -42,6 +45,8 @@ def values(name, completions, *, prompts=None, max_completion_length=None, colum
         ("5!", "5", False),
         ("120", "5!", False),
         ("Paris!", "paris", True),
+        ("Paris.!!", "Paris", True),
+        ("5!!", "5!", False),
         (".5", "5", False),
         ("-5", "5", False),
         ("<think>41?</think>\n42", "42", True),
@@ -102,6 +107,24 @@ def test_a_comparison_that_never_ends_is_unscorable_and_the_next_one_goes_on():
     checker = MathChecker(limit_s=0.7)
     replies = ["1", "$9^{9^{9^{9}}}$", "2"]
     assert checker.check(replies, ["1", "1/2", "2"]) == [True, None, True]
+
+
+@needs_math
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="Windows has no alarms")
+def test_a_comparison_that_never_ends_does_not_outlive_its_parent():
+    """Nobody stops this worker: it stops itself."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "swiftrl.rlhf.rewards.math_worker", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        assert worker.stdout.readline() == '"ready"\n'
+        worker.stdin.write('["$9^{9^{9^{9}}}$", "1/2"]\n')
+        worker.stdin.flush()
+        assert worker.wait(20) == -signal.SIGALRM
 
 
 def test_without_math_verify_the_extra_is_named(monkeypatch):

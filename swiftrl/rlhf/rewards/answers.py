@@ -13,7 +13,6 @@ __all__ = ["answer_part", "normalised", "references", "same_text"]
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_EXCLAIMED = re.compile(r"(?<![\d)])!+$")  # 5! is a number
 _AROUND = " \t\"'“”‘’`*"
 _BEHIND = _AROUND + ".。,;:?、"
 
@@ -65,5 +64,8 @@ def normalised(text: str) -> str:
     """Return a text as `same_text` compares it."""
     text = unicodedata.normalize("NFKC", text).casefold()
     text = " ".join(_THOUSANDS.sub("", text).split())
-    bare = _EXCLAIMED.sub("", text.lstrip(_AROUND).rstrip(_BEHIND)).rstrip(_BEHIND)
+    bare = text.lstrip(_AROUND).rstrip(_BEHIND)
+    calm = bare.rstrip("!")
+    if not calm.endswith((*"0123456789)",)):  # 5! is a number
+        bare = calm.rstrip(_BEHIND)
     return bare or text

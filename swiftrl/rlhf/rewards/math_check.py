@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -58,7 +59,8 @@ class MathChecker:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
             return self._process
-        command = [sys.executable, "-m", "swiftrl.rlhf.rewards.math_worker"]
+        own_limit = str(math.ceil(self.limit_s) + 1)
+        command = [sys.executable, "-m", "swiftrl.rlhf.rewards.math_worker", own_limit]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )

@@ -1,7 +1,9 @@
 """The process that runs math-verify: lines of JSON [reply, reference] in, true, false or null out.
 
 A process of its own, because expressions such as 9^{9^{9}} hold the interpreter and its memory
-for good, and math-verify's own time limit needs the main thread. Run with `-m` by `math_check`.
+for good, and math-verify's own time limit needs the main thread. Run with `-m` by `math_check`,
+which ends it when a pair takes too long. After the seconds of its argument it ends by itself, for
+where its parent is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import importlib
 import json
 import logging
 import re
+import signal
 import sys
 
 __all__ = ["main", "right"]
@@ -30,7 +33,8 @@ def right(reply: str, reference: str) -> bool | None:
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer until the input ends; the argument is the seconds that a pair may take."""
+    limit_s = int(sys.argv[1])
     _limit_memory()
     logging.disable(logging.CRITICAL)
     # Before "ready", so that the first pair is not charged for it.
@@ -38,10 +42,12 @@ def main() -> None:
     _say("ready")
     for line in sys.stdin:
         reply, reference = json.loads(line)
+        _alarm(limit_s)
         try:
             _say(right(reply, reference))
         except (MemoryError, RecursionError):
             _say(None)
+        _alarm(0)
 
 
 def _limit_memory() -> None:
@@ -52,6 +58,12 @@ def _limit_memory() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
     resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+
+def _alarm(seconds: int) -> None:
+    """Have the system end this process in so many seconds; 0 takes that back."""
+    if hasattr(signal, "alarm"):  # Windows has none
+        signal.alarm(seconds)
 
 
 def _say(value: object) -> None:
