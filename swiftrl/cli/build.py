@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 from swiftrl.backends.base import Backend
 from swiftrl.backends.detect import detect
 from swiftrl.cli.loading import find_model, load_template
+from swiftrl.cli.online import load_prompts, make_rollouts
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError, SwiftRLError
@@ -30,10 +31,12 @@ from swiftrl.models.towers import prepare_full
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.order import collate
 from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.rollouts import Prompts
 from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
-from swiftrl.rlhf.run_state import DEFAULT_GLOBAL_BATCH
+from swiftrl.rlhf.run_state import default_accumulation
 from swiftrl.rlhf.trainer import Trainer, TrainResult, default_learning_rate
 from swiftrl.templates.config import TemplateConfig
 from swiftrl.templates.template import Template
@@ -92,11 +95,12 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
         _set_reference(run, policy, rows, held_out)
+    train_data, measured = _fed(run, rows, held_out, policy, template, loaded)
     trainer = Trainer(
         policy,
         algorithm,
-        rows,
-        held_out,
+        train_data,
+        measured,
         settings[TrainConfig],
         run_folder=folder,
         processes=processes,
@@ -112,6 +116,25 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     return _finish(run, result)
 
 
+def _fed(
+    run: _Run, rows: Any, held_out: Any, policy: Policy, template: Template, loaded: LoadedModel
+) -> tuple[Any, Any]:
+    """Return what the trainer takes rows from, and what it is evaluated on."""
+    if not isinstance(run.algorithm, OnlineAlgorithm):
+        return rows, held_out
+    rollouts = make_rollouts(
+        run.settings,
+        run.algorithm,
+        rows,
+        policy,
+        template,
+        loaded.tokenizer,
+        processes=run.processes,
+        folder=run.folder.path,
+    )
+    return rollouts, None if held_out is None else partial(rollouts.measure, held_out)
+
+
 def _on_main_first(processes: Processes, work: Any) -> Any:
     """Let one process download or encode, and the others find it done."""
     outcome = work() if processes.is_main else None
@@ -124,6 +147,7 @@ def _resolve(
 ) -> Settings:
     """Return the settings with everything that was left open decided, so that it is recorded."""
     config = settings[TrainConfig]
+    online = isinstance(algorithm, OnlineAlgorithm)
     changes: dict[str, Any] = {}
     if settings[ModelConfig].torch_dtype is None:
         changes["torch_dtype"] = backend.compute_dtype(None)
@@ -133,7 +157,10 @@ def _resolve(
         )
     if config.gradient_accumulation_steps is None:
         rows = config.per_device_train_batch_size * processes.world_size
-        changes["gradient_accumulation_steps"] = math.ceil(DEFAULT_GLOBAL_BATCH / rows)
+        replies = algorithm.config.num_generations if online else 1
+        changes["gradient_accumulation_steps"] = default_accumulation(rows, replies)
+    if online and settings.sources.get("metric_for_best_model") is None:
+        changes["metric_for_best_model"] = "reward"
     if settings[TemplateConfig].loss_scale is None:
         changes["loss_scale"] = algorithm.loss_scale
     if settings[TemplateConfig].truncation_strategy is None:
@@ -153,8 +180,12 @@ def _show(run: _Run, command: str) -> None:
 
 def _data(
     run: _Run, template: Template, resolved: Resolved
-) -> tuple[EncodedDataset | StreamedDataset, EncodedDataset | None]:
+) -> tuple[EncodedDataset | StreamedDataset | Prompts, EncodedDataset | Prompts | None]:
     """Return the training rows and the held-out ones, encoded."""
+    if isinstance(run.algorithm, OnlineAlgorithm):
+        folder = run.folder.path if run.processes.is_main else None
+        room = _context_length(resolved)
+        return load_prompts(run.settings, run.algorithm, template, room, folder)
     config = run.settings[TemplateConfig]
     encoder = TemplateRowEncoder(
         template,
@@ -190,13 +221,15 @@ def _context_length(resolved: Resolved) -> int | None:
 
 
 def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
-    settings = run.settings
+    settings, algorithm = run.settings, run.algorithm
+    online = isinstance(algorithm, OnlineAlgorithm)
     model = _trainable(settings, loaded)
     policy = Policy(
         model,
         layout=settings[TrainConfig].layout,
         compute_dtype=getattr(torch, settings[ModelConfig].torch_dtype or "float32"),
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
+        temperature=algorithm.config.temperature if online else 1.0,
         pictures=picture_probe(template),
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -226,8 +259,8 @@ def _trainable(settings: Settings, loaded: LoadedModel) -> nn.Module:
 def _set_reference(
     run: _Run,
     policy: Policy,
-    rows: EncodedDataset | StreamedDataset,
-    held_out: EncodedDataset | None,
+    rows: EncodedDataset | StreamedDataset | Prompts,
+    held_out: EncodedDataset | Prompts | None,
 ) -> None:
     settings, reference = run.settings, run.settings[ReferenceConfig]
     tuner, model = settings[TunerConfig], settings[ModelConfig]
@@ -237,11 +270,12 @@ def _set_reference(
     else:
         policy.refer_to_itself()
     if reference.precompute_ref_log_probs:
-        if isinstance(rows, StreamedDataset):
+        if not isinstance(rows, EncodedDataset):
             raise ConfigError(
                 "--precompute_ref_log_probs needs all rows at the start; leave it or --streaming."
             )
-        _precompute(run, policy, [rows, *([held_out] if held_out is not None else [])])
+        parts = [part for part in (rows, held_out) if isinstance(part, EncodedDataset)]
+        _precompute(run, policy, parts)
 
 
 def _reference_model(run: _Run) -> nn.Module:

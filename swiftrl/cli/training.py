@@ -61,7 +61,11 @@ def refuse(flag: str, argv: Sequence[str]) -> str | None:
     """Name the algorithm that a flag belongs to, or swift's flag that is not served."""
     from swiftrl.cli.commands.rlhf import algorithms
 
-    owners = [name for name, item in algorithms().items() if flag in options_of([item.Config])]
+    owners = [
+        name
+        for name, item in algorithms().items()
+        if flag in options_of([item.Config, *item.more_settings])
+    ]
     if owners or flag in options_of([ReferenceConfig]):
         return f"belongs to swiftrl rlhf --rlhf_type {' or '.join(owners or ['dpo'])}."
     return why_refused(flag)

@@ -47,6 +47,9 @@ class Tree:
         branch_weights: the loss weights [R] float32 of the same tokens.
         columns: further numbers of the row by name.
         media: tensors of the trunk's pictures, by the name of the model's argument.
+        sequence_values: a number of each sequence, by name (an advantage).
+        token_values: a [R] float32 array of each sequence, by name (who sampled it thought so
+            likely).
     """
 
     trunk_ids: np.ndarray
@@ -54,6 +57,8 @@ class Tree:
     branch_weights: tuple[np.ndarray, ...]
     columns: Mapping[str, float] = field(default_factory=dict)
     media: Mapping[str, Tensor] = field(default_factory=dict)
+    sequence_values: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    token_values: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
 
     @property
     def num_tokens(self) -> int:
@@ -75,6 +80,9 @@ class TreeShape:
         return self.start + self.trunk + sum(self.branches)
 
 
+_NAMED = ("columns", "sequence_values", "token_values")
+
+
 @dataclass(frozen=True)
 class _Tensors:
     """Moves every tensor field at once."""
@@ -93,7 +101,7 @@ class _Tensors:
             name, value = item.name, getattr(self, item.name)
             if isinstance(value, Tensor):
                 changed[name] = change(value)
-            elif name == "columns":
+            elif name in _NAMED:
                 changed[name] = {key: change(column) for key, column in value.items()}
             elif name == "media":
                 changed[name] = tuple({k: change(v) for k, v in tree.items()} for tree in value)
@@ -138,6 +146,8 @@ class TreeBatch(_Tensors):
         columns: [trees] float32 by name.
         keys: of each tree, 32 hexadecimal digits that stand for its tokens and their weights.
         media: of each tree, its pictures' tensors [pictures or patches, ...]; or empty.
+        sequence_values: [B] float32 by name.
+        token_values: [N] float32 by name.
     """
 
     token_ids: Tensor
@@ -151,6 +161,8 @@ class TreeBatch(_Tensors):
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     media: tuple[Mapping[str, Tensor], ...] = ()
+    sequence_values: Mapping[str, Tensor] = field(default_factory=dict)
+    token_values: Mapping[str, Tensor] = field(default_factory=dict)
 
     def sequences(self) -> list[tuple[int, Tensor, Tensor]]:
         """Return each sequence's tree, and where its trunk and branch lie in the row."""
@@ -218,6 +230,9 @@ def make_tree(
     sequences: Sequence[TrainedTokens],
     columns: Mapping[str, float] | None = None,
     media: Mapping[str, Tensor] | None = None,
+    *,
+    sequence_values: Mapping[str, Sequence[float]] | None = None,
+    token_values: Mapping[str, Sequence[np.ndarray]] | None = None,
 ) -> Tree:
     """Fold sequences into a tree.
 
@@ -229,6 +244,8 @@ def make_tree(
         sequences: at least one; the order is kept.
         columns: further numbers of the row.
         media: tensors of the pictures that every sequence shows.
+        sequence_values: a number of each sequence, by name.
+        token_values: a [L] array of each sequence, by name.
     """
     ids = [np.asarray(sequence.token_ids, dtype=np.int32) for sequence in sequences]
     weights = [np.asarray(sequence.loss_weights, dtype=np.float32) for sequence in sequences]
@@ -239,6 +256,11 @@ def make_tree(
         branch_weights=tuple(array[trunk:] for array in weights),
         columns=dict(columns or {}),
         media=dict(media or {}),
+        sequence_values=dict(sequence_values or {}),
+        token_values={
+            name: tuple(np.asarray(array, dtype=np.float32)[trunk:] for array in arrays)
+            for name, arrays in (token_values or {}).items()
+        },
     )
 
 
@@ -247,6 +269,7 @@ def pack(trees: Sequence[Tree]) -> TreeBatch:
     tokens: list[np.ndarray] = []
     positions: list[np.ndarray] = []
     trained: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    values: dict[str, list[np.ndarray]] = {name: [] for tree in trees for name in tree.token_values}
     counts: list[int] = []
     shapes: list[TreeShape] = []
     start = 0
@@ -256,7 +279,9 @@ def pack(trees: Sequence[Tree]) -> TreeBatch:
         tokens.append(tree.trunk_ids)
         positions.append(np.arange(trunk))
         offset = start + trunk
-        for ids, weights in zip(tree.branch_ids, tree.branch_weights, strict=True):
+        for branch, (ids, weights) in enumerate(
+            zip(tree.branch_ids, tree.branch_weights, strict=True)
+        ):
             tokens.append(ids)
             positions.append(np.arange(trunk, trunk + len(ids)))
             chosen = np.flatnonzero(weights > 0)
@@ -264,6 +289,8 @@ def pack(trees: Sequence[Tree]) -> TreeBatch:
                 chosen = chosen[chosen > 0]
             source = np.where(chosen > 0, offset + chosen - 1, start + trunk - 1)
             trained.append((source, ids[chosen], weights[chosen]))
+            for name, found in values.items():
+                found.append(tree.token_values[name][branch][chosen])
             counts.append(len(chosen))
             offset += len(ids)
         shapes.append(shape)
@@ -284,6 +311,14 @@ def pack(trees: Sequence[Tree]) -> TreeBatch:
         },
         keys=tuple(map(_key, trees)),
         media=tuple(tree.media for tree in trees) if any(tree.media for tree in trees) else (),
+        sequence_values={
+            name: torch.tensor(
+                [value for tree in trees for value in tree.sequence_values[name]],
+                dtype=torch.float32,
+            )
+            for name in (trees[0].sequence_values if trees else ())
+        },
+        token_values={name: _joined(found, np.float32) for name, found in values.items()},
     )
 
 

@@ -36,8 +36,7 @@ _USE = {
     "alone train by `swiftrl sft`.",
     "instruction": "For replies without a rejected one use `swiftrl sft`.",
     "text": "For plain documents use `swiftrl pt`.",
-    "prompt": "Prompts without replies are for online reinforcement learning, which this version "
-    "does not have.",
+    "prompt": "Prompts without replies are for --rlhf_type grpo.",
 }
 
 

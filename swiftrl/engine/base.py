@@ -71,10 +71,13 @@ class Engine(Protocol):
         sampling: SamplingParams,
         n: int = 1,
         media: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        first: int = 0,
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt, in the prompts' order.
 
         `media` are the tensors of each prompt's pictures and the like, empty where it has none.
+        `first` is the number of the first prompt: a seeded reply depends on its prompt's number.
 
         Raises:
             EngineError: a prompt cannot be answered.

@@ -73,14 +73,18 @@ class Batching:
         media: Sequence[Mapping[str, Any]] | None,
         seed: int | None,
         n: int,
+        first: int = 0,
     ) -> Iterator[list[Job]]:
-        """Yield batches of jobs, `n` a prompt, those of similar length together."""
+        """Yield batches of jobs, `n` a prompt, those of similar length together.
+
+        `first` is the number of the first prompt, on which its randomness depends.
+        """
         base = getattr(self._model, "get_base_model", lambda: self._model)()
         for group in rows_apart(base, media or [{}] * len(prompts)):
             jobs = [
                 (index, source)
                 for index in sorted(group, key=lambda i: len(prompts[i]))
-                for source in generators(seed, index, n)
+                for source in generators(seed, first + index, n)
             ]
             yield from self._batches(jobs, [len(prompts[index]) for index, _ in jobs])
 

@@ -34,6 +34,8 @@ class LossInputs:
         weights: [N] float32 > 0, the loss weight of each token (1 unless the data says otherwise).
         num_sequences: B. For preference rows sequence 2p is chosen and 2p + 1 rejected.
         columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
+        sequence_values: further numbers of the sequences by name, [B] float32 (advantages).
+        token_values: further numbers of the tokens by name, [N] float32 (engine_logps).
         training: False in evaluation: running statistics stay as they are.
     """
 
@@ -43,6 +45,8 @@ class LossInputs:
     weights: Tensor
     num_sequences: int
     columns: Mapping[str, Tensor] = field(default_factory=dict)
+    sequence_values: Mapping[str, Tensor] = field(default_factory=dict)
+    token_values: Mapping[str, Tensor] = field(default_factory=dict)
     training: bool = True
 
     def per_sequence(self, values_N: Tensor) -> Tensor:
@@ -76,6 +80,7 @@ class Algorithm(ABC, Generic[Settings]):
         row_kind: what it eats; "preference" gives two sequences a row.
         loss_scale: which turns train unless the user says otherwise.
         command: the command it belongs to.
+        more_settings: dataclasses of further settings.
     """
 
     name: ClassVar[str]
@@ -85,6 +90,7 @@ class Algorithm(ABC, Generic[Settings]):
     row_kind: ClassVar[RowKind]
     loss_scale: ClassVar[Literal["default", "last_round", "all"]] = "default"
     command: ClassVar[Literal["rlhf", "sft", "pt"]] = "rlhf"
+    more_settings: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, config: Settings) -> None:
         """Check the settings.

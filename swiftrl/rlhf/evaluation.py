@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.registry import did_you_mean
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.order import Feed, Rows
 from swiftrl.rlhf.plots import HELD_OUT
 from swiftrl.rlhf.run_state import RunState
-from swiftrl.rlhf.steps import Passes, Sums
+from swiftrl.rlhf.steps import Passes, Sums, merged
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "Measure", "held_out_loss"]
+
+Measure = Callable[[], dict[str, float]]
+"""Gives the held-out metrics, the same in every process."""
 
 
-class Evaluation:
-    """Runs the algorithm's loss and metrics over the held-out rows.
+def held_out_loss(
+    passes: Passes, data: Rows | None, config: TrainConfig, global_batch: int
+) -> Measure | None:
+    """Return what runs the algorithm's loss and metrics over the held-out rows, if there are any.
 
     Args:
         passes: the policy and the algorithm.
@@ -22,39 +29,47 @@ class Evaluation:
         config: settings.
         global_batch: rows that a coupled loss sees at once, as in training.
     """
+    if data is None or not len(data):
+        return None
+    per_pass = config.per_device_eval_batch_size or config.per_device_train_batch_size
+    processes = passes.processes
+    group = global_batch if passes.algorithm.coupled else per_pass * processes.world_size
 
-    def __init__(
-        self, passes: Passes, data: Rows | None, config: TrainConfig, global_batch: int
-    ) -> None:
-        self.passes, self.config = passes, config
-        self.wanted = (
-            data is not None and len(data) > 0 and (config.eval_strategy or "steps") != "no"
-        )
-        self._data = data
-        per_pass = config.per_device_eval_batch_size or config.per_device_train_batch_size
-        self._per_pass = per_pass
-        whole = passes.algorithm.coupled
-        self._group = global_batch if whole else per_pass * passes.processes.world_size
-
-    def run(self) -> dict[str, float]:
+    def measure() -> dict[str, float]:
         """Return each metric over all held-out rows and processes, divided once."""
-        assert self._data is not None
-        processes = self.passes.processes
         feed = Feed(
-            self._data,
+            data,
             seed=0,
             shuffle=False,
-            micro_batch_size=self._per_pass,
+            micro_batch_size=per_pass,
             rank=processes.rank,
             world_size=processes.world_size,
         )
         mine = Sums()
-        for batches in feed.steps(0, len(self._data), self._group):
-            mine.add(self.passes.evaluate(batches).values)
-        total = Sums()
-        for part in processes.gather(mine.values):
-            total.add(part)
-        return total.means()
+        for batches in feed.steps(0, len(data), group):
+            mine.add(passes.evaluate(batches).values)
+        return merged(processes.gather(mine.values)).means()
+
+    return measure
+
+
+class Evaluation:
+    """Runs evaluations and knows which was the best.
+
+    Args:
+        measure: gives the held-out metrics; None where nothing is held out.
+        config: settings.
+    """
+
+    def __init__(self, measure: Measure | None, config: TrainConfig) -> None:
+        self.config = config
+        self.wanted = measure is not None and (config.eval_strategy or "steps") != "no"
+        self._measure = measure
+
+    def run(self) -> dict[str, float]:
+        """Return the held-out metrics."""
+        assert self._measure is not None
+        return self._measure()
 
     def judge(self, state: RunState, means: dict[str, float]) -> bool:
         """Enter an evaluation into the state.

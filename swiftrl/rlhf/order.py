@@ -137,6 +137,10 @@ class Feed:
             return lambda position: rows[position - bounds[0]]
         return lambda position: self.data[self.index_at(position)]  # type: ignore[index]
 
+    def take_metrics(self) -> dict[str, tuple[float, float]]:
+        """Return nothing: rows that lie ready have no metrics."""
+        return {}
+
     def index_at(self, position: int) -> int:
         """Return the number of the row at a position of the stream."""
         assert self.num_rows is not None

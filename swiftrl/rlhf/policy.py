@@ -71,6 +71,7 @@ class Policy:
         self.layout: LayoutChoice = choose_layout(model, layout, probe=probe, pictures=pictures)
         self._kernel = kernel
         self._fused = fused
+        self._temperature = temperature
         self._scorer = self._score(model, temperature)
         self._reference: Reference | None = None
         if gradient_checkpointing:
@@ -101,7 +102,7 @@ class Policy:
         """Take another model as the reference; it is frozen."""
         # Frozen first: the scorer tries fused operations out, which differ for weights that train.
         model.requires_grad_(False)
-        self._reference = FrozenModel(self._score(model, 1.0))
+        self._reference = FrozenModel(self._score(model, self._temperature))
 
     def refer_to_copy(self) -> None:
         """Take the model as it is now, copied and frozen, as the reference."""

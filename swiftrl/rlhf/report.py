@@ -18,8 +18,8 @@ __all__ = ["Report"]
 
 DRAW_EVERY_S = 60.0
 SHOWN = (
-    "loss", "rewards/accuracies", "rewards/margins", "nll_loss", "grad_norm", "learning_rate",
-    "tokens_per_s",
+    "loss", "reward", "reward_std", "kl", "completions/mean_length", "rewards/accuracies",
+    "rewards/margins", "nll_loss", "grad_norm", "learning_rate", "tokens_per_s",
 )  # fmt: skip
 """Metrics of the line that is printed; metrics.jsonl has them all."""
 

@@ -13,7 +13,7 @@ from swiftrl.rlhf.config import TrainConfig
 if TYPE_CHECKING:
     from swiftrl.rlhf.stepping import StepOutcome
 
-__all__ = ["Plan", "RunState", "make_plan"]
+__all__ = ["Plan", "RunState", "default_accumulation", "make_plan"]
 
 DEFAULT_GLOBAL_BATCH = 16
 
@@ -115,6 +115,7 @@ def make_plan(
     evaluates: bool,
     done_steps: int = 0,
     done_rows: int = 0,
+    replies: int = 1,
 ) -> Plan:
     """Work out the plan.
 
@@ -125,6 +126,7 @@ def make_plan(
         evaluates: whether there is held-out data.
         done_steps: of a resumed run.
         done_rows: the same in rows.
+        replies: sequences that make a row where the batch sizes count these (a group of replies).
 
     Raises:
         ConfigError: sizes below 1, or a stream without an end.
@@ -132,8 +134,15 @@ def make_plan(
     evaluates = evaluates and config.eval_strategy != "no"
     _check(config, evaluates=evaluates)
     per_pass = config.per_device_train_batch_size * world_size
-    accumulation = config.gradient_accumulation_steps or math.ceil(DEFAULT_GLOBAL_BATCH / per_pass)
-    global_batch = per_pass * accumulation
+    accumulation = config.gradient_accumulation_steps or default_accumulation(per_pass, replies)
+    global_batch, rest = divmod(per_pass * accumulation, replies)
+    if rest or not global_batch:
+        raise ConfigError(
+            f"--per_device_train_batch_size {config.per_device_train_batch_size} x "
+            f"--gradient_accumulation_steps {accumulation} x {world_size} processes makes "
+            f"{per_pass * accumulation} replies a step, which is no multiple of "
+            f"--num_generations {replies}. Change one of them."
+        )
     if config.max_steps is not None and config.max_steps != -1:
         total_rows = max(config.max_steps - done_steps, 0) * global_batch + done_rows
     elif num_rows is None:
@@ -157,6 +166,17 @@ def make_plan(
         else None,
         save_every=strategies.get(config.save_strategy, config.save_steps),
     )
+
+
+def default_accumulation(per_pass: int, replies: int = 1) -> int:
+    """Return the forward passes of a step of 16 rows, or as many more as whole groups need.
+
+    Args:
+        per_pass: sequences of a forward pass over all processes.
+        replies: of a group.
+    """
+    least = math.ceil(DEFAULT_GLOBAL_BATCH / per_pass)
+    return next(n for n in range(least, least + replies) if n * per_pass % replies == 0)
 
 
 def _check(config: TrainConfig, *, evaluates: bool) -> None:

@@ -18,7 +18,7 @@ from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.order import MicroBatch
 
-__all__ = ["Passes", "PolicyLike", "Sums", "TokenValues"]
+__all__ = ["Passes", "PolicyLike", "Sums", "TokenValues", "merged"]
 
 
 class TokenValues(Protocol):
@@ -159,6 +159,8 @@ class Passes:
             weights=batch.weights,
             num_sequences=batch.num_sequences,
             columns=batch.columns,
+            sequence_values=batch.sequence_values,
+            token_values=batch.token_values,
             training=training,
         )
 
@@ -208,9 +210,19 @@ def _moved(inputs: LossInputs, device: torch.device) -> LossInputs:
         sequence_index=inputs.sequence_index.to(device),
         weights=inputs.weights.to(device),
         num_sequences=inputs.num_sequences,
-        columns={name: column.to(device) for name, column in inputs.columns.items()},
+        columns=_named(inputs.columns, device),
+        sequence_values=_named(inputs.sequence_values, device),
+        token_values=_named(inputs.token_values, device),
         training=inputs.training,
     )
+
+
+def _named(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
+
+
+def _joined_by_name(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _joined(parts: Sequence[LossInputs], device: torch.device) -> LossInputs:
@@ -226,9 +238,9 @@ def _joined(parts: Sequence[LossInputs], device: torch.device) -> LossInputs:
         sequence_index=torch.cat(indices),
         weights=torch.cat([part.weights for part in parts]),
         num_sequences=offset,
-        columns={
-            name: torch.cat([part.columns[name] for part in parts]) for name in parts[0].columns
-        },
+        columns=_joined_by_name([part.columns for part in parts]),
+        sequence_values=_joined_by_name([part.sequence_values for part in parts]),
+        token_values=_joined_by_name([part.token_values for part in parts]),
         training=parts[0].training,
     )
     return _moved(whole, device)

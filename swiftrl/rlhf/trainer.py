@@ -16,11 +16,12 @@ from swiftrl.core.errors import DataError, MachineError
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
-from swiftrl.rlhf.evaluation import Evaluation
+from swiftrl.rlhf.evaluation import Evaluation, Measure, held_out_loss
 from swiftrl.rlhf.model_files import is_adapter
 from swiftrl.rlhf.optim import LossScale, make_optimizer, trainable_parameters
 from swiftrl.rlhf.order import Feed, MicroBatch, Rows
 from swiftrl.rlhf.report import Report
+from swiftrl.rlhf.rollouts import Rollouts
 from swiftrl.rlhf.run_folder import RunFolder, release_run_folder
 from swiftrl.rlhf.run_state import RunState, make_plan
 from swiftrl.rlhf.saving import Saver, Training
@@ -67,8 +68,8 @@ class Trainer:
     Args:
         policy: gives log-probabilities; its trainable weights are widened to float32.
         algorithm: the loss.
-        train_data: encoded rows by number, or an iterable of them (streaming).
-        eval_data: held-out rows; None or empty for no evaluation.
+        train_data: encoded rows by number, an iterable of them (streaming), or rollouts.
+        eval_data: held-out rows, or what measures something else; None or empty for no evaluation.
         config: settings of training.
         run_folder: from `prepare_run_folder`.
         processes: those of the run.
@@ -84,8 +85,8 @@ class Trainer:
         self,
         policy: PolicyLike,
         algorithm: Algorithm[Any],
-        train_data: Rows | Iterable[Any],
-        eval_data: Rows | None,
+        train_data: Rows | Iterable[Any] | Rollouts,
+        eval_data: Rows | Measure | None,
         config: TrainConfig,
         *,
         run_folder: RunFolder,
@@ -103,13 +104,18 @@ class Trainer:
         self.training = Training(
             policy.model, parameters, optimizer, LossScale(compute_dtype), algorithm
         )
-        self.feed = Feed(
-            train_data,
-            seed=config.seed if data_seed is None else data_seed,
-            shuffle=shuffle,
-            micro_batch_size=config.per_device_train_batch_size,
-            rank=processes.rank,
-            world_size=processes.world_size,
+        rollouts = isinstance(train_data, Rollouts)
+        self.feed = (
+            train_data
+            if rollouts
+            else Feed(
+                train_data,
+                seed=config.seed if data_seed is None else data_seed,
+                shuffle=shuffle,
+                micro_batch_size=config.per_device_train_batch_size,
+                rank=processes.rank,
+                world_size=processes.world_size,
+            )
         )
         self.saver = Saver(
             self.training,
@@ -128,7 +134,8 @@ class Trainer:
             config,
             num_rows=self.feed.num_rows,
             world_size=processes.world_size,
-            evaluates=bool(eval_data is not None and len(eval_data)),
+            evaluates=callable(eval_data) or bool(eval_data is not None and len(eval_data)),
+            replies=train_data.group_size if rollouts else 1,
             done_steps=self.state.step,
             done_rows=self.state.rows,
         )
@@ -144,7 +151,12 @@ class Trainer:
         self.stepper = Stepper(
             passes, parameters, optimizer, self.training.loss_scale, config.max_grad_norm
         )
-        self.evaluation = Evaluation(passes, eval_data, config, self.plan.global_batch)
+        measure = (
+            eval_data
+            if callable(eval_data)
+            else held_out_loss(passes, eval_data, config, self.plan.global_batch)
+        )
+        self.evaluation = Evaluation(measure, config)
         self.report = Report(config, run_folder.path, processes, settings or {}, self.plan)
 
     def train(self) -> TrainResult:
@@ -196,6 +208,7 @@ class Trainer:
     def _note(self, outcome: StepOutcome, batches: list[MicroBatch]) -> None:
         """Take up a step's metrics, or say which rows made it fail."""
         self.report.progress(self.state, outcome.loss)
+        self.training.window.add(self.feed.take_metrics())
         if outcome.updated:
             self.training.window.add(outcome.sums.values)
             if self.processes.is_main:

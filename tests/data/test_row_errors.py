@@ -35,7 +35,7 @@ def test_a_labelled_row_given_to_dpo():
             "preference",
             """Where a column has another name: --columns '{"NAME": "rejected"}'.""",
         ),
-        ({"prompt": "a"}, "preference", "Prompts without replies are for online reinforcement"),
+        ({"prompt": "a"}, "preference", "Prompts without replies are for --rlhf_type grpo"),
         ({"prompt": "a", "chosen": "b"}, "preference", 'give the worse reply as "rejected".'),
         ({"text": "a"}, "preference", "For plain documents use `swiftrl pt`."),
         ({"prompt": "a", "rejected": "b"}, "preference", "a rejected reply but no chosen one"),

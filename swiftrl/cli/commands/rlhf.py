@@ -1,4 +1,4 @@
-"""`swiftrl rlhf`: alignment from preferences."""
+"""`swiftrl rlhf`: alignment from preferences and from rewards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import did_you_mean
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 
-ABSENT = ("orpo", "simpo", "kto", "cpo", "rm", "ppo", "grpo", "gkd")
+ABSENT = ("orpo", "simpo", "kto", "cpo", "rm", "ppo", "gkd")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,12 @@ def chosen(argv: Sequence[str]) -> type[Algorithm[Any]]:
 def groups(argv: Sequence[str]) -> list[type]:
     """Return the settings groups, the algorithm's own last."""
     algorithm = chosen(argv)
-    return [RlhfConfig, *training_groups(reference=True), algorithm.Config]
+    return [
+        RlhfConfig,
+        *training_groups(reference=True),
+        *algorithm.more_settings,
+        algorithm.Config,
+    ]
 
 
 def refuse(flag: str, argv: Sequence[str]) -> str | None:
@@ -61,7 +66,11 @@ def refuse(flag: str, argv: Sequence[str]) -> str | None:
     from swiftrl.cli.swift_flags import why_refused
 
     current = chosen(argv).name
-    owners = [item for _, item in ALGORITHMS.items() if flag in options_of([item.Config])]
+    owners = [
+        item
+        for _, item in ALGORITHMS.items()
+        if flag in options_of([item.Config, *item.more_settings])
+    ]
     aligned = [item.name for item in owners if item.command == "rlhf"]
     if aligned:
         return f"belongs to --rlhf_type {' or '.join(aligned)}; this run is {current}."
@@ -77,11 +86,18 @@ def run(settings: Settings) -> int:
 
 
 COMMAND = Command(
-    summary="Align a model with preferences (DPO and its family).",
-    description="Train a model on preferences. --rlhf_type picks the algorithm.",
+    summary="Align a model with preferences (DPO and its family) or rewards (GRPO).",
+    description="Train a model on preferences, or on rewards for what it writes. --rlhf_type picks "
+    "the algorithm.",
     groups=groups,
     run=run,
     refuse=refuse,
-    shown_in_help=lambda argv: [item.Config for item in algorithms().values()],
+    shown_in_help=lambda argv: list(
+        dict.fromkeys(
+            group
+            for item in algorithms().values()
+            for group in (*item.more_settings, item.Config)
+        )
+    ),
     trains=True,
 )

@@ -1,0 +1,149 @@
+"""What online learning needs besides a model: prompts, rewards, an engine, rollouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from swiftrl.core.config import Settings
+from swiftrl.core.errors import ConfigError
+from swiftrl.data import mix
+from swiftrl.data.config import DataConfig
+from swiftrl.data.dataset import load_rows
+from swiftrl.data.rejects import REJECTS_FILE, save_rejects
+from swiftrl.data.rows import Prompt
+from swiftrl.engine.transformers import TransformersEngine
+from swiftrl.models.config import ModelConfig
+from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.online import OnlineAlgorithm
+from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.rewards.config import RewardConfig
+from swiftrl.rlhf.rewards.load import load_rewards, weights_of
+from swiftrl.rlhf.rollouts import EncodedPrompt, Prompts, Rollouts, check_prompts
+from swiftrl.templates.template import Template
+
+__all__ = ["load_prompts", "make_rollouts"]
+
+
+def load_prompts(
+    settings: Settings,
+    algorithm: OnlineAlgorithm[Any],
+    template: Template,
+    room: int | None,
+    folder: Path | None,
+) -> tuple[Prompts, Prompts | None]:
+    """Return the prompts to train on and the held-out ones, checked against the model's length.
+
+    Args:
+        settings: of the run.
+        algorithm: says how long a reply may be.
+        template: the model's.
+        room: the longest sequence that the model takes.
+        folder: where bad rows are set aside; None for nowhere.
+
+    Raises:
+        ConfigError: a setting that online learning has no use for.
+        DataError: a bad row, or a prompt that is too long.
+    """
+    _refuse(settings)
+    # What is wrong with rewards is said before any weights are loaded.
+    load_rewards(settings[RewardConfig])
+    data = settings[DataConfig]
+    rows = _read(settings, data.dataset, folder)
+    held_out = _read(settings, data.val_dataset, folder) if data.val_dataset else None
+    if held_out is None and data.split_dataset_ratio:
+        seed = settings[TrainConfig].seed if data.data_seed is None else data.data_seed
+        kept, held = mix.split(len(rows), data.split_dataset_ratio, seed)
+        rows, held_out = [rows[i] for i in kept], [rows[i] for i in held]
+    longest = algorithm.config.max_completion_length
+    both = [_encoded(part, template) for part in (rows, held_out or [])]
+    for part in both:
+        check_prompts(part, room, longest)
+    return Prompts(both[0]), Prompts(both[1]) if both[1] else None
+
+
+def _refuse(settings: Settings) -> None:
+    if settings[DataConfig].streaming:
+        raise ConfigError("--streaming true: online learning reads all prompts at the start.")
+    if settings[DataConfig].interleave_prob:
+        raise ConfigError("--interleave_prob: online learning joins its data sets end to end.")
+    if settings[ReferenceConfig].precompute_ref_log_probs:
+        raise ConfigError(
+            "--precompute_ref_log_probs true: replies are not known before they are written. "
+            "Leave the flag, or set --beta 0 to do without a reference."
+        )
+    if not settings[RewardConfig].reward_funcs:
+        raise ConfigError(
+            "--reward_funcs is missing: name rewards, or FILE.py:FUNCTION; --help lists them."
+        )
+
+
+def _read(settings: Settings, names: list[str], folder: Path | None) -> list[Prompt]:
+    rows, rejects = load_rows(
+        settings[DataConfig],
+        names,
+        "prompt",
+        seed=settings[TrainConfig].seed,
+        use_hf=settings[ModelConfig].use_hf,
+    )
+    if folder is not None:
+        save_rejects(folder / REJECTS_FILE, rejects)
+    return [row for row in rows if isinstance(row, Prompt)]
+
+
+def _encoded(rows: list[Prompt], template: Template) -> list[EncodedPrompt]:
+    return [EncodedPrompt(row, template.encode_prompt(row.conversation)) for row in rows]
+
+
+def make_rollouts(
+    settings: Settings,
+    algorithm: OnlineAlgorithm[Any],
+    prompts: Prompts,
+    policy: Policy,
+    template: Template,
+    tokenizer: Any,
+    *,
+    processes: Processes,
+    folder: Path,
+) -> Rollouts:
+    """Return what feeds the trainer.
+
+    Args:
+        settings: of the run.
+        algorithm: of the run.
+        prompts: to answer.
+        policy: writes, with its own weights.
+        template: the model's.
+        tokenizer: the model's.
+        processes: those of the run.
+        folder: of the run.
+    """
+    rewards, data, config = settings[RewardConfig], settings[DataConfig], settings[TrainConfig]
+    compute = policy.compute_dtype
+    engine = TransformersEngine(
+        policy.model,
+        tokenizer,
+        stop_token_ids=template.stop_token_ids,
+        max_batch_size=algorithm.config.rollout_batch_size,
+        compute_dtype=None if compute == torch.float32 else compute,
+        shown_token_ids=template.mark_token_ids,
+    )
+    loaded = load_rewards(rewards, max_completion_length=algorithm.config.max_completion_length)
+    return Rollouts(
+        prompts,
+        algorithm,
+        policy,
+        engine,
+        template,
+        loaded,
+        weights_of(rewards),
+        rewards.reward_timeout,
+        processes,
+        seed=config.seed if data.data_seed is None else data.data_seed,
+        shuffle=data.dataset_shuffle,
+        micro_batch_size=config.per_device_train_batch_size,
+        folder=folder,
+    )

@@ -1,0 +1,412 @@
+"""From prompts to trees of scored replies: what an optimizer step of online learning trains on.
+
+Shapes: P prompts of a step (in this process), G replies to each, B = P G, R tokens of a reply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from swiftrl.core.errors import DataError, ModelError
+from swiftrl.core.files import disk_errors, write_text
+from swiftrl.core.messages import text_of
+from swiftrl.data.batch import Tree, make_tree, pack
+from swiftrl.data.rows import Prompt
+from swiftrl.engine.base import Completion, Engine
+from swiftrl.engine.rows import message_dict
+from swiftrl.engine.sampling import SamplingParams
+from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.online import OnlineAlgorithm
+from swiftrl.rlhf.order import Feed, MicroBatch, share_of
+from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.rewards.reward import Reward
+from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
+from swiftrl.rlhf.steps import Sums, merged
+from swiftrl.templates.encoding import Encoded
+from swiftrl.templates.template import Template
+
+__all__ = ["EncodedPrompt", "Prompts", "Rollouts", "check_prompts"]
+
+COMPLETIONS_FILE = "completions.jsonl"
+MOST_GAP = 0.2
+"""Nats a token, on average, by which the engine may differ from the trainer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt and its tokens.
+
+    Attributes:
+        row: the conversation and the data's further columns, for rewards.
+        token_ids: of the conversation, up to where the reply begins.
+    """
+
+    row: Prompt
+    token_ids: list[int]
+
+
+class Prompts(Sequence[EncodedPrompt]):
+    """The prompts of a run, in the data's order."""
+
+    def __init__(self, items: Sequence[EncodedPrompt]) -> None:
+        self._items = list(items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> EncodedPrompt:  # type: ignore[override]
+        return self._items[index]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of tokens and columns, by which a resumed run knows its data."""
+        digest = hashlib.sha256()
+        for item in self._items:
+            digest.update(np.asarray(item.token_ids, dtype="<i4").tobytes())
+            digest.update(json.dumps(item.row.extra, sort_keys=True, default=str).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A prompt with its replies and what they are worth."""
+
+    prompt: EncodedPrompt
+    completions: list[Completion]
+    advantages: list[float]
+
+
+@dataclass
+class Rollouts:
+    """Feeds the trainer with what the policy writes, step by step, with the weights of the step.
+
+    Attributes:
+        prompts: to answer.
+        algorithm: turns rewards into advantages.
+        policy: whose log-probabilities the engine's are held against.
+        engine: writes the replies, with the policy's own weights.
+        template: reads a prompt's pictures.
+        rewards: score them.
+        reward_weights: of each.
+        reward_timeout_s: of one call.
+        processes: those of the run.
+        seed: with a prompt's place in the stream it decides its replies.
+        shuffle: whether to permute the prompts each epoch.
+        micro_batch_size: most replies of a forward pass.
+        folder: where completions.jsonl goes; None for nowhere.
+    """
+
+    prompts: Prompts
+    algorithm: OnlineAlgorithm[Any]
+    policy: Policy
+    engine: Engine
+    template: Template
+    rewards: Sequence[Reward]
+    reward_weights: Sequence[float]
+    reward_timeout_s: float
+    processes: Processes
+    seed: int
+    shuffle: bool
+    micro_batch_size: int
+    folder: Path | None = None
+    _metrics: Sums = field(default_factory=Sums)
+    _proved: bool = False
+
+    def __post_init__(self) -> None:
+        self.num_rows = len(self.prompts)
+        self.fingerprint = self.prompts.fingerprint
+        self._order = Feed(self.prompts, seed=self.seed, shuffle=self.shuffle, micro_batch_size=1)
+
+    @property
+    def group_size(self) -> int:
+        """Replies to a prompt."""
+        return self.algorithm.config.num_generations
+
+    def steps(self, start: int, stop: int, global_batch: int) -> Iterator[list[MicroBatch]]:
+        """Yield this process's micro-batches of each step; replies are written when asked for.
+
+        Args:
+            start: prompts consumed before.
+            stop: one past the last.
+            global_batch: prompts of a step over all processes.
+        """
+        self._forget(start)
+        for first in range(start, stop, global_batch):
+            yield self._step(first, min(first + global_batch, stop))
+
+    def take_metrics(self) -> dict[str, tuple[float, float]]:
+        """Return the sums and counts since the last call."""
+        found, self._metrics = self._metrics.values, Sums()
+        return found
+
+    def measure(self, held_out: Prompts) -> dict[str, float]:
+        """Return the mean rewards of the likeliest reply to each held-out prompt."""
+        world = self.processes.world_size
+        mine = share_of(0, len(held_out), self.processes.rank, world)
+        prompts = [held_out[index] for index in mine]
+        completions = self._write(prompts, mine.start, 1, temperature=0.0)
+        scores = self._score(prompts, completions)
+        sums = Sums()
+        sums.add(self._reward_sums(scores))
+        sums.add(self._length_sums(completions))
+        return merged(self.processes.gather(sums.values)).means()
+
+    def _step(self, start: int, stop: int) -> list[MicroBatch]:
+        mine = share_of(start, stop, self.processes.rank, self.processes.world_size)
+        prompts = [self.prompts[self._order.index_at(position)] for position in mine]
+        size = self.algorithm.config.num_generations
+        began = time.monotonic()
+        completions = self._write(prompts, mine.start, size, None)
+        wrote = time.monotonic()
+        scores = self._score(prompts, completions)
+        advantages = self._advantages(scores, size)
+        groups = [
+            _Group(prompt, written, advantages[index * size : (index + 1) * size])
+            for index, (prompt, written) in enumerate(zip(prompts, completions, strict=True))
+        ]
+        self._note(groups, scores, wrote - began, time.monotonic() - wrote)
+        self._log(start, groups, scores)
+        batches = self._batches(groups, mine.start)
+        if not self._proved:
+            self._prove(batches)
+        return batches
+
+    def _write(
+        self, prompts: Sequence[EncodedPrompt], first: int, n: int, temperature: float | None
+    ) -> list[list[Completion]]:
+        config = self.algorithm.config
+        sampling = SamplingParams(
+            temperature=config.temperature if temperature is None else temperature,
+            top_p=config.top_p,
+            top_k=config.top_k,
+            max_tokens=config.max_completion_length,
+            stop=tuple(config.stop_words),
+            seed=self.seed,
+        )
+        media = [self._media(prompt) for prompt in prompts]
+        ids = [prompt.token_ids for prompt in prompts]
+        with self.policy.plain_attention():
+            return self.engine.generate(ids, sampling, n, media, first=first)
+
+    def _media(self, prompt: EncodedPrompt) -> dict[str, Any]:
+        return self.template.media_tensors(prompt.row.conversation)
+
+    def _score(
+        self, prompts: Sequence[EncodedPrompt], completions: Sequence[Sequence[Completion]]
+    ) -> Scores:
+        replies = [
+            (prompt.row, reply)
+            for prompt, written in zip(prompts, completions, strict=True)
+            for reply in written
+        ]
+        columns = columns_of([row.extra for row, _ in replies])
+        columns["completion_ids"] = [list(reply.token_ids) for _, reply in replies]
+        return score(
+            self.rewards,
+            self.reward_weights,
+            [list(map(message_dict, row.conversation.messages)) for row, _ in replies],
+            [reply.text for _, reply in replies],
+            columns,
+            timeout_s=self.reward_timeout_s,
+            origins=[row.origin for row, _ in replies],
+        )
+
+    def _advantages(self, scores: Scores, size: int) -> list[float]:
+        """Return the advantages of this process's replies, by the rewards of the whole step."""
+        everyone = self.processes.gather(scores.total.tolist())
+        rewards = torch.tensor([value for part in everyone for value in part])
+        groups = torch.arange(len(rewards)) // size
+        found = self.algorithm.advantages(rewards, groups)
+        first = sum(map(len, everyone[: self.processes.rank]))
+        return found[first : first + len(scores.total)].tolist()
+
+    def _batches(self, groups: Sequence[_Group], first: int) -> list[MicroBatch]:
+        """Fold groups into micro-batches: several of them, or a part of one."""
+        size = self.algorithm.config.num_generations
+        parts = [
+            (group, range(start, min(start + self.micro_batch_size, size)), first + index)
+            for index, group in enumerate(groups)
+            for start in range(0, size, self.micro_batch_size)
+        ]
+        together = max(self.micro_batch_size // size, 1)
+        return [
+            MicroBatch(
+                pack([self._tree(group, chosen) for group, chosen, _ in some]),
+                some[0][2] * size + some[0][1].start,
+                tuple(str(g.prompt.row.origin) for g, chosen, _ in some if not chosen.start),
+            )
+            for some in (parts[at : at + together] for at in range(0, len(parts), together))
+        ]
+
+    def _tree(self, group: _Group, chosen: range) -> Tree:
+        prompt = group.prompt.token_ids
+        sequences, engine_logps = [], []
+        for index in chosen:
+            reply = group.completions[index]
+            cut = reply.finish_reason == "length" and self.algorithm.config.overlong_filter
+            weights = np.zeros(len(prompt) + len(reply.token_ids), dtype=np.float32)
+            weights[len(prompt) :] = not cut
+            ids = np.array([*prompt, *reply.token_ids], dtype=np.int32)
+            sequences.append(Encoded(ids, weights))
+            engine_logps.append(np.array([0.0] * len(prompt) + list(reply.logprobs), np.float32))
+        return make_tree(
+            sequences,
+            media=self._media(group.prompt),
+            sequence_values={"advantages": [group.advantages[index] for index in chosen]},
+            token_values={"engine_logps": engine_logps},
+        )
+
+    def _prove(self, batches: Sequence[MicroBatch]) -> None:
+        """Hold the engine's log-probabilities of the first replies against the trainer's.
+
+        Raises:
+            ModelError: they differ, so that the replies are not the policy's.
+        """
+        total = count = 0.0
+        training = self.policy.model.training
+        self.policy.model.eval()
+        for micro in batches:
+            batch = micro.batch.to(self.processes.device)
+            if not len(batch.target_ids):
+                continue
+            with torch.no_grad():
+                found = self.policy.logprobs(batch).logps
+            total += float((found - batch.token_values["engine_logps"]).abs().sum())
+            count += len(found)
+        self.policy.model.train(training)
+        total, count = self.processes.sum([total, count])
+        if count and total / count > MOST_GAP:
+            raise ModelError(
+                f"the engine's log-probabilities differ from the trainer's by {total / count:.3f} "
+                f"nats a token on the first {int(count)} sampled tokens; at most {MOST_GAP} is "
+                "expected. What it samples from is not the policy: set --top_p 1 --top_k -1, and "
+                "try --torch_dtype float32 or --layout rows."
+            )
+        self._proved = True
+
+    def _note(
+        self, groups: Sequence[_Group], scores: Scores, writing_s: float, scoring_s: float
+    ) -> None:
+        size = self.algorithm.config.num_generations
+        by_group = scores.total.reshape(-1, size)
+        spread = by_group.std(1, unbiased=True).nan_to_num() if len(by_group) else by_group.sum(1)
+        flat = (by_group.amax(1) == by_group.amin(1)).float() if len(by_group) else spread
+        tokens = sum(len(reply.token_ids) for group in groups for reply in group.completions)
+        main = float(self.processes.is_main)
+        self._metrics.add(self._reward_sums(scores))
+        self._metrics.add(self._length_sums([group.completions for group in groups]))
+        self._metrics.add(
+            {
+                "reward_std": (float(spread.sum()), float(len(groups))),
+                "zero_spread": (float(flat.sum()), float(len(groups))),
+                "rollout_s": (writing_s * main, main),
+                "scoring_s": (scoring_s * main, main),
+                "rollout_tokens_per_s": (tokens / max(writing_s, 1e-9), main),
+            }
+        )
+
+    def _reward_sums(self, scores: Scores) -> dict[str, tuple[float, float]]:
+        def counted(values: torch.Tensor) -> tuple[float, float]:
+            known = values[~values.isnan()]
+            return float(known.sum()), float(len(known))
+
+        sums = {"reward": counted(scores.total)}
+        for index, reward in enumerate(self.rewards):
+            sums[f"rewards/{reward.name}"] = counted(scores.values[:, index])
+        return sums
+
+    def _length_sums(
+        self, completions: Sequence[Sequence[Completion]]
+    ) -> dict[str, tuple[float, float]]:
+        replies = [reply for written in completions for reply in written]
+        cut = sum(reply.finish_reason == "length" for reply in replies)
+        return {
+            "completions/mean_length": (
+                float(sum(len(reply.token_ids) for reply in replies)),
+                float(len(replies)),
+            ),
+            "completions/cut_off": (float(cut), float(len(replies))),
+        }
+
+    def _forget(self, start: int) -> None:
+        """Take replies out of completions.jsonl that a resumed run writes again."""
+        path = None if self.folder is None else self.folder / COMPLETIONS_FILE
+        if path is None or not self.processes.is_main or not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _prompts_before(line) < start]
+        if len(kept) < len(lines):
+            write_text(path, "".join(kept))
+
+    def _log(self, start: int, groups: Sequence[_Group], scores: Scores) -> None:
+        """Append the step's replies to completions.jsonl."""
+        if not self.algorithm.config.log_completions:
+            return
+        rows = []
+        values = iter(scores.values.tolist())
+        totals = iter(scores.total.tolist())
+        for group in groups:
+            for reply, advantage in zip(group.completions, group.advantages, strict=True):
+                named = zip(self.rewards, next(values), strict=True)
+                rows.append(
+                    {
+                        "prompts_before": start,
+                        "origin": str(group.prompt.row.origin),
+                        "prompt": text_of(group.prompt.row.conversation.messages[-1]),
+                        "completion": reply.text,
+                        "finish_reason": reply.finish_reason,
+                        "tokens": len(reply.token_ids),
+                        "rewards": {item.name: _or_none(value) for item, value in named},
+                        "reward": _or_none(next(totals)),
+                        "advantage": advantage,
+                    }
+                )
+        everyone = self.processes.gather(rows)
+        if self.folder is None or not self.processes.is_main:
+            return
+        path = self.folder / COMPLETIONS_FILE
+        with disk_errors(path), path.open("a", encoding="utf-8") as file:
+            for row in (row for part in everyone for row in part):
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _prompts_before(line: str) -> float:
+    """Return where a line of completions.jsonl belongs; a line cut short belongs nowhere."""
+    try:
+        return int(json.loads(line)["prompts_before"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value
+
+
+def check_prompts(prompts: Sequence[EncodedPrompt], room: int | None, reply: int) -> None:
+    """Refuse prompts that leave no room for a reply, before any weights are loaded.
+
+    Args:
+        prompts: of the run.
+        room: the longest sequence that the model takes.
+        reply: most tokens of a reply.
+
+    Raises:
+        DataError: the first prompt that is too long.
+    """
+    for prompt in prompts if room is not None else ():
+        if len(prompt.token_ids) + reply > room:
+            raise DataError(
+                f"{prompt.row.origin}: the prompt is {len(prompt.token_ids)} tokens long; with "
+                f"--max_completion_length {reply} that is more than the model's {room}. Lower it, "
+                "or take the row out."
+            )

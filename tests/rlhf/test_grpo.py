@@ -1,0 +1,133 @@
+"""GRPO's loss: by hand, in one piece or several, and what its settings refuse."""
+
+import pytest
+import torch
+
+from swiftrl.core.errors import ConfigError
+from swiftrl.rlhf.algorithm import LossInputs
+from swiftrl.rlhf.algorithms.grpo import Grpo, GrpoConfig
+
+ADVANTAGES = [1.5, -0.5, 0.0]
+LENGTHS = [2, 4, 1]
+
+
+def inputs(logps=None, *, reference=None, advantages=ADVANTAGES, lengths=LENGTHS):
+    tokens = sum(lengths)
+    if logps is None:
+        logps = -torch.arange(1, tokens + 1, dtype=torch.float64) / 10
+    return LossInputs(
+        logps=logps.requires_grad_(),
+        ref_logps=reference,
+        sequence_index=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
+        weights=torch.ones(tokens),
+        num_sequences=len(lengths),
+        sequence_values={"advantages": torch.tensor(advantages)},
+        token_values={"engine_logps": logps.detach() + 0.25},
+    )
+
+
+def gradient(config, given):
+    output = Grpo(config).loss(given)
+    (found,) = torch.autograd.grad(output.sum / output.count, given.logps)
+    return found
+
+
+# The ratio is 1, so that d loss / d log p of a token is minus its advantage times its share.
+SHARES = {
+    "grpo": [1 / 6] * 2 + [1 / 12] * 4 + [1 / 3],
+    "bnpo": [1 / 7] * 7,
+    "dapo": [1 / 7] * 7,
+    "dr_grpo": [1 / 30] * 7,
+    "cispo": [1 / 7] * 7,
+}
+BY_TOKEN = torch.tensor([1.5] * 2 + [-0.5] * 4 + [0.0], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("kind", "shares"), SHARES.items())
+def test_gradient_by_hand(kind, shares):
+    config = GrpoConfig(beta=0.0, loss_type=kind, max_completion_length=10)
+    expected = -BY_TOKEN * torch.tensor(shares, dtype=torch.float64)
+    torch.testing.assert_close(gradient(config, inputs()), expected)
+
+
+def test_sapo_has_grpos_gradient_where_the_ratio_is_one():
+    """Its gate's slope at 1 is 1 whatever the temperature (arXiv:2511.20347, equation 6)."""
+    sapo = gradient(GrpoConfig(beta=0.0, loss_type="sapo"), inputs())
+    torch.testing.assert_close(sapo, gradient(GrpoConfig(beta=0.0), inputs()))
+
+
+def test_a_sequences_ratio_shares_its_advantage_among_the_tokens():
+    """GSPO: the gradient of exp(mean of log-ratios) is 1 / length for each token."""
+    config = GrpoConfig(beta=0.0, importance_sampling_level="sequence")
+    expected = -BY_TOKEN * torch.tensor(SHARES["grpo"], dtype=torch.float64)
+    torch.testing.assert_close(gradient(config, inputs()), expected)
+
+
+def test_divergence_from_the_reference_by_hand():
+    """k3 = exp(d) - d - 1 for d = ref - log p: its slope is 1 - exp(d)."""
+    reference = torch.linspace(-1.0, -0.2, 7, dtype=torch.float64)
+    plain = inputs(reference=reference)
+    config = GrpoConfig(beta=0.5, loss_type="bnpo")
+    slope = 1 - (reference - plain.logps.detach()).exp()
+    expected = (-BY_TOKEN + 0.5 * slope) / 7
+    torch.testing.assert_close(gradient(config, plain), expected)
+    output = Grpo(config).loss(plain)
+    total, count = output.metrics["kl"]
+    difference = reference - plain.logps.detach()
+    assert float(total) / count == pytest.approx(
+        float((difference.exp() - difference - 1).mean()), rel=1e-6
+    )
+
+
+def test_the_gap_to_the_engine_is_reported():
+    total, count = Grpo(GrpoConfig(beta=0.0)).loss(inputs()).metrics["engine_gap"]
+    assert float(total) / count == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_parts_of_a_step_add_up(kind):
+    """However a step is cut, sums and counts give the same quotient."""
+    config = GrpoConfig(beta=0.0, loss_type=kind, max_completion_length=10)
+    whole = Grpo(config).loss(inputs())
+    logps = inputs().logps.detach()
+    parts = [
+        Grpo(config).loss(inputs(logps[:6].clone(), advantages=[1.5, -0.5], lengths=[2, 4])),
+        Grpo(config).loss(inputs(logps[6:].clone(), advantages=[0.0], lengths=[1])),
+    ]
+    total, count = sum(part.sum for part in parts), sum(part.count for part in parts)
+    torch.testing.assert_close(total / count, whole.sum / whole.count)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [1.0, -1.0, 1.0, -1.0]),
+        ({"loss_type": "dr_grpo"}, [1.0, -1.0, 3.0, -3.0]),
+        ({"scale_rewards": "none"}, [1.0, -1.0, 3.0, -3.0]),
+        ({"advantage_estimator": "rloo"}, [2.0, -2.0, 6.0, -6.0]),
+    ],
+)
+def test_advantages(settings, expected):
+    rewards, groups = torch.tensor([3.0, 1.0, 7.0, 1.0]), torch.tensor([0, 0, 1, 1])
+    found = Grpo(GrpoConfig(**settings)).advantages(rewards, groups)
+    if not settings:  # two values lie one over the square root of two deviations off their mean
+        expected = [value / 2**0.5 for value in expected]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"num_generations": 1}, "--num_generations 1"),
+        ({"temperature": 0.0}, "--temperature 0"),
+        ({"beta": -1.0}, "--beta -1"),
+        ({"epsilon": 1.5}, "--epsilon 1.5"),
+        ({"delta": 1.1}, "--delta 1.1"),
+        ({"advantage_estimator": "rloo", "scale_rewards": "group"}, "--scale_rewards group"),
+        ({"top_p": 0.0}, "--top_p 0"),
+        ({"max_completion_length": 0}, "--max_completion_length 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        Grpo(GrpoConfig(**settings))
