@@ -34,7 +34,7 @@ from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.order import collate
 from swiftrl.rlhf.policy import Policy
-from swiftrl.rlhf.rollouts import Prompts
+from swiftrl.rlhf.prompts import Prompts
 from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
 from swiftrl.rlhf.run_state import default_accumulation
 from swiftrl.rlhf.trainer import Trainer, TrainResult, default_learning_rate

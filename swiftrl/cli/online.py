@@ -16,13 +16,15 @@ from swiftrl.data.rejects import REJECTS_FILE, save_rejects
 from swiftrl.data.rows import Prompt
 from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import ModelConfig
+from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.prompts import EncodedPrompt, Prompts, check_prompts
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.load import load_rewards, weights_of
-from swiftrl.rlhf.rollouts import EncodedPrompt, Prompts, Rollouts, check_prompts
+from swiftrl.rlhf.rollouts import Rollouts
 from swiftrl.templates.template import Template
 
 __all__ = ["load_prompts", "make_rollouts"]
@@ -145,5 +147,5 @@ def make_rollouts(
         seed=config.seed if data.data_seed is None else data.data_seed,
         shuffle=data.dataset_shuffle,
         micro_batch_size=config.per_device_train_batch_size,
-        folder=folder,
+        completions=CompletionsFile(folder) if algorithm.config.log_completions else None,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["why_refused"]
 
-ONLINE = "belongs to a part of online reinforcement learning that this version does not have (PPO, "\
-    "several updates a rollout, dynamic sampling, multi-turn agents); leave it out."  # fmt: skip
+ONLINE = "belongs to a part of online reinforcement learning that this version does not have " \
+    "(PPO, several updates a rollout, dynamic sampling, agents); leave it out."  # fmt: skip
 VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
 SCALE = "sharding is not part of this version; NPROC_PER_NODE=N runs data parallelism."
 QUANT = "quantisation is not part of this version; load the model in bfloat16."

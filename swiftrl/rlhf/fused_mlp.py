@@ -97,7 +97,7 @@ class _LoraMlp(torch.autograd.Function):
             found, part = _backward(
                 wide, g, gate, up, of_rows, layers, activation, wants_x=d_x is not None
             )
-            if d_x is not None:
+            if d_x is not None and found is not None:
                 d_x[rows] = found
             # Sums of several slices are not rounded between them.
             sums = [s.float().add_(p) for s, p in zip(sums, part, strict=True)] if sums else part

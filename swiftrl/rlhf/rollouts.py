@@ -5,76 +5,36 @@ Shapes: P prompts of a step (in this process), G replies to each, B = P G, R tok
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from swiftrl.core.errors import DataError, ModelError
-from swiftrl.core.files import disk_errors, write_text
+from swiftrl.core.errors import ModelError
 from swiftrl.core.messages import text_of
 from swiftrl.data.batch import Tree, make_tree, pack
-from swiftrl.data.rows import Prompt
 from swiftrl.engine.base import Completion, Engine
 from swiftrl.engine.rows import message_dict
 from swiftrl.engine.sampling import SamplingParams
+from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.order import Feed, MicroBatch, share_of
 from swiftrl.rlhf.policy import Policy
+from swiftrl.rlhf.prompts import EncodedPrompt, Prompts
 from swiftrl.rlhf.rewards.reward import Reward
 from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
 from swiftrl.rlhf.steps import Sums, merged
 from swiftrl.templates.encoding import Encoded
 from swiftrl.templates.template import Template
 
-__all__ = ["EncodedPrompt", "Prompts", "Rollouts", "check_prompts"]
+__all__ = ["Rollouts"]
 
-COMPLETIONS_FILE = "completions.jsonl"
 MOST_GAP = 0.2
 """Nats a token, on average, by which the engine may differ from the trainer."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPrompt:
-    """A prompt and its tokens.
-
-    Attributes:
-        row: the conversation and the data's further columns, for rewards.
-        token_ids: of the conversation, up to where the reply begins.
-    """
-
-    row: Prompt
-    token_ids: list[int]
-
-
-class Prompts(Sequence[EncodedPrompt]):
-    """The prompts of a run, in the data's order."""
-
-    def __init__(self, items: Sequence[EncodedPrompt]) -> None:
-        self._items = list(items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> EncodedPrompt:  # type: ignore[override]
-        return self._items[index]
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of tokens and columns, by which a resumed run knows its data."""
-        digest = hashlib.sha256()
-        for item in self._items:
-            digest.update(np.asarray(item.token_ids, dtype="<i4").tobytes())
-            digest.update(json.dumps(item.row.extra, sort_keys=True, default=str).encode())
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +63,7 @@ class Rollouts:
         seed: with a prompt's place in the stream it decides its replies.
         shuffle: whether to permute the prompts each epoch.
         micro_batch_size: most replies of a forward pass.
-        folder: where completions.jsonl goes; None for nowhere.
+        completions: where replies are written; None for nowhere.
     """
 
     prompts: Prompts
@@ -118,7 +78,7 @@ class Rollouts:
     seed: int
     shuffle: bool
     micro_batch_size: int
-    folder: Path | None = None
+    completions: CompletionsFile | None = None
     _metrics: Sums = field(default_factory=Sums)
     _proved: bool = False
 
@@ -140,7 +100,8 @@ class Rollouts:
             stop: one past the last.
             global_batch: prompts of a step over all processes.
         """
-        self._forget(start)
+        if self.completions is not None and self.processes.is_main:
+            self.completions.forget(start)
         for first in range(start, stop, global_batch):
             yield self._step(first, min(first + global_batch, stop))
 
@@ -338,19 +299,9 @@ class Rollouts:
             "completions/cut_off": (float(cut), float(len(replies))),
         }
 
-    def _forget(self, start: int) -> None:
-        """Take replies out of completions.jsonl that a resumed run writes again."""
-        path = None if self.folder is None else self.folder / COMPLETIONS_FILE
-        if path is None or not self.processes.is_main or not path.exists():
-            return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if _prompts_before(line) < start]
-        if len(kept) < len(lines):
-            write_text(path, "".join(kept))
-
     def _log(self, start: int, groups: Sequence[_Group], scores: Scores) -> None:
         """Append the step's replies to completions.jsonl."""
-        if not self.algorithm.config.log_completions:
+        if self.completions is None:
             return
         rows = []
         values = iter(scores.values.tolist())
@@ -372,41 +323,9 @@ class Rollouts:
                     }
                 )
         everyone = self.processes.gather(rows)
-        if self.folder is None or not self.processes.is_main:
-            return
-        path = self.folder / COMPLETIONS_FILE
-        with disk_errors(path), path.open("a", encoding="utf-8") as file:
-            for row in (row for part in everyone for row in part):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _prompts_before(line: str) -> float:
-    """Return where a line of completions.jsonl belongs; a line cut short belongs nowhere."""
-    try:
-        return int(json.loads(line)["prompts_before"])
-    except (ValueError, KeyError, TypeError):
-        return math.inf
+        if self.processes.is_main:
+            self.completions.append([row for part in everyone for row in part])
 
 
 def _or_none(value: float) -> float | None:
     return None if value != value else value
-
-
-def check_prompts(prompts: Sequence[EncodedPrompt], room: int | None, reply: int) -> None:
-    """Refuse prompts that leave no room for a reply, before any weights are loaded.
-
-    Args:
-        prompts: of the run.
-        room: the longest sequence that the model takes.
-        reply: most tokens of a reply.
-
-    Raises:
-        DataError: the first prompt that is too long.
-    """
-    for prompt in prompts if room is not None else ():
-        if len(prompt.token_ids) + reply > room:
-            raise DataError(
-                f"{prompt.row.origin}: the prompt is {len(prompt.token_ids)} tokens long; with "
-                f"--max_completion_length {reply} that is more than the model's {room}. Lower it, "
-                "or take the row out."
-            )

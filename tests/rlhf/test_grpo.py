@@ -123,6 +123,8 @@ def test_advantages(settings, expected):
         ({"beta": -1.0}, "--beta -1"),
         ({"epsilon": 1.5}, "--epsilon 1.5"),
         ({"delta": 1.1}, "--delta 1.1"),
+        ({"delta": 1.25, "epsilon_high": 0.28}, "--delta 1.25"),
+        ({"loss_type": "cispo", "epsilon_high": 0.3}, "--epsilon_high 0.3"),
         ({"advantage_estimator": "rloo", "scale_rewards": "group"}, "--scale_rewards group"),
         ({"top_p": 0.0}, "--top_p 0"),
         ({"max_completion_length": 0}, "--max_completion_length 0"),

@@ -94,9 +94,7 @@ COMMAND = Command(
     refuse=refuse,
     shown_in_help=lambda argv: list(
         dict.fromkeys(
-            group
-            for item in algorithms().values()
-            for group in (*item.more_settings, item.Config)
+            group for item in algorithms().values() for group in (*item.more_settings, item.Config)
         )
     ),
     trains=True,

@@ -18,6 +18,7 @@ AVERAGES = {
     "cispo": "token", "sapo": "sequence",
 }  # fmt: skip
 """How the losses of tokens are averaged, by --loss_type."""
+CISPO_BOUND = 5.0
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,9 @@ class GrpoConfig(RolloutConfig):
     beta: float = setting(0.04, "Weight of the divergence from the reference; 0 needs none.")
     epsilon: float = setting(0.2, "Clip the ratio of probabilities below 1 minus this.")
     epsilon_high: float | None = setting(
-        None, "Clip it above 1 plus this. Unset: --epsilon (DAPO takes 0.28, CISPO 5)."
+        None,
+        "Clip it above 1 plus this. Unset: --epsilon (DAPO takes 0.28). For cispo the bound "
+        "itself, as in ms-swift and TRL. Unset: 5.",
     )
     delta: float | None = setting(
         None, "Bound of the ratio where the advantage is negative (dual clip, arXiv:1912.09729)."
@@ -123,6 +126,8 @@ class Grpo(OnlineAlgorithm[GrpoConfig]):
 
     def _surrogate(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Return each token's loss [N] and whether its ratio is beyond the bounds."""
+        import torch
+
         from swiftrl.rlhf import surrogate
 
         config = self.config
@@ -134,17 +139,18 @@ class Grpo(OnlineAlgorithm[GrpoConfig]):
             inputs.num_sequences,
             level=config.importance_sampling_level,  # type: ignore[arg-type]
         )
-        high = config.epsilon if config.epsilon_high is None else config.epsilon_high
         if config.loss_type == "cispo":
+            beyond = (CISPO_BOUND if config.epsilon_high is None else config.epsilon_high) - 1
             loss_N = surrogate.cispo_surrogate(
-                inputs.logps, ratio_N, advantage_N, epsilon_high=high
+                inputs.logps, ratio_N, advantage_N, epsilon_high=beyond
             )
-            return loss_N, ratio_N.detach().exp() > 1 + high
+            return loss_N, ratio_N.detach().exp() > 1 + beyond
         if config.loss_type == "sapo":
             loss_N = surrogate.sapo_surrogate(
                 ratio_N, advantage_N, tau_pos=config.tau_pos, tau_neg=config.tau_neg
             )
-            return loss_N, ratio_N.detach() != ratio_N.detach()
+            return loss_N, torch.zeros_like(loss_N, dtype=torch.bool)
+        high = config.epsilon if config.epsilon_high is None else config.epsilon_high
         return surrogate.clipped_surrogate(
             ratio_N, advantage_N, epsilon=config.epsilon, epsilon_high=high, delta=config.delta
         )
@@ -157,8 +163,14 @@ def _check(config: GrpoConfig) -> None:
         raise ConfigError(f"--epsilon {config.epsilon}: expected 0 up to 1.")
     if config.epsilon_high is not None and config.epsilon_high < 0:
         raise ConfigError(f"--epsilon_high {config.epsilon_high}: expected 0 or more.")
-    if config.delta is not None and config.delta <= 1 + config.epsilon:
-        raise ConfigError(f"--delta {config.delta}: expected more than 1 + --epsilon.")
+    if config.loss_type == "cispo" and (config.epsilon_high or CISPO_BOUND) <= 1:
+        raise ConfigError(
+            f"--epsilon_high {config.epsilon_high}: for cispo it is the bound of the ratio itself; "
+            "expected more than 1, 5 for example."
+        )
+    high = config.epsilon if config.epsilon_high is None else config.epsilon_high
+    if config.delta is not None and config.delta <= 1 + high:
+        raise ConfigError(f"--delta {config.delta}: expected more than {1 + high}, the upper clip.")
     if config.tau_pos <= 0 or config.tau_neg <= 0:
         raise ConfigError("--tau_pos and --tau_neg: expected more than 0.")
     if config.scale_rewards and config.advantage_estimator != "grpo":
