@@ -52,7 +52,8 @@ def load_prompts(
     """
     _refuse(settings)
     # What is wrong with rewards is said before any weights are loaded.
-    load_rewards(settings[RewardConfig])
+    longest = algorithm.config.max_completion_length
+    load_rewards(settings[RewardConfig], max_completion_length=longest)
     data = settings[DataConfig]
     rows = _read(settings, data.dataset, folder)
     held_out = _read(settings, data.val_dataset, folder) if data.val_dataset else None
@@ -60,7 +61,6 @@ def load_prompts(
         seed = settings[TrainConfig].seed if data.data_seed is None else data.data_seed
         kept, held = mix.split(len(rows), data.split_dataset_ratio, seed)
         rows, held_out = [rows[i] for i in kept], [rows[i] for i in held]
-    longest = algorithm.config.max_completion_length
     both = [_encoded(part, template) for part in (rows, held_out or [])]
     for part in both:
         check_prompts(part, room, longest)

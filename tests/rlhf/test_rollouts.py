@@ -131,6 +131,7 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(run, tmp_path):
         (["--max_completion_length", "100000"], "more than the model's"),
         (["--reward_weights", "1", "2"], "--reward_weights"),
         (["--num_generations", "1"], "--num_generations 1"),
+        (["--reward_funcs", "accuracy", "--accuracy_mode", "exact"], "needs the column"),
     ],
 )
 def test_mistakes_are_named_before_training(tmp_path, capsys, words, message):
@@ -169,3 +170,15 @@ def test_batch_sizes_count_replies():
     wrong = TrainConfig(per_device_train_batch_size=4, gradient_accumulation_steps=1)
     with pytest.raises(ConfigError, match="4 replies a step"):
         make_plan(wrong, num_rows=10, world_size=1, evaluates=False, replies=8)
+
+
+def test_rewards_that_follow_the_longest_reply(tmp_path):
+    code, output = train(
+        tmp_path, *ALL_AT_ONCE, "--reward_funcs", "builtin", "soft_overlong",
+        "--soft_cache_length", "8", steps="1",
+    )  # fmt: skip
+    assert code == 0
+    (line,) = [line for line in metrics(output) if "reward" in line]
+    assert -1 <= line["rewards/soft_overlong"] <= 0
+    total = line["rewards/builtin"] + line["rewards/soft_overlong"]
+    assert line["reward"] == pytest.approx(total)
