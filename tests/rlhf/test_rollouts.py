@@ -131,7 +131,6 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(run, tmp_path):
         (["--max_completion_length", "100000"], "more than the model's"),
         (["--reward_weights", "1", "2"], "--reward_weights"),
         (["--num_generations", "1"], "--num_generations 1"),
-        (["--reward_funcs", "accuracy", "--accuracy_mode", "exact"], "needs the column"),
     ],
 )
 def test_mistakes_are_named_before_training(tmp_path, capsys, words, message):
