@@ -56,11 +56,24 @@ class MicroBatch:
 
 
 def collate(rows: Sequence[Any], position: int) -> MicroBatch:
-    """Fold encoded rows (`sequences`, `columns`, `origin`, `tensors`) into a micro-batch."""
-    batch = pack(
-        [make_tree(row.sequences, row.columns, getattr(row, "tensors", None)) for row in rows]
-    )
-    return MicroBatch(batch, position, tuple(str(row.origin) for row in rows))
+    """Fold encoded rows into a micro-batch.
+
+    Args:
+        rows: have `sequences`, `columns` and `origin`; `tensors`, `sequence_values` and
+            `token_values` where there are any.
+        position: of the first in the stream.
+    """
+    trees = [
+        make_tree(
+            row.sequences,
+            row.columns,
+            getattr(row, "tensors", None),
+            sequence_values=getattr(row, "sequence_values", None),
+            token_values=getattr(row, "token_values", None),
+        )
+        for row in rows
+    ]
+    return MicroBatch(pack(trees), position, tuple(str(row.origin) for row in rows))
 
 
 def epoch_permutation(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:

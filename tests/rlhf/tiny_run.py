@@ -44,6 +44,8 @@ class Row:
     sequences: tuple[Sequence_, ...]
     columns: dict[str, float]
     origin: str
+    sequence_values: dict[str, list[float]] = field(default_factory=dict)
+    token_values: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 def tiny_config() -> Qwen3Config:
@@ -81,20 +83,28 @@ def tiny_model(*, lora: bool = True, dropout: float = 0.0, seed: int = 0) -> Any
 def tiny_rows(
     number: int, kind: str = "preference", seed: int = 1, untrained: frozenset[int] = frozenset()
 ) -> list[Row]:
-    """Make rows with prompts of 3 to 8 and replies of 2 to 9 tokens."""
+    """Make rows of prompts (3 to 8 tokens) and replies (2 to 9), rolled out for online learning."""
     draw = np.random.default_rng(seed)
     rows = []
     for index in range(number):
         prompt = draw.integers(1, VOCABULARY, draw.integers(3, 9))
         replies = []
-        for _ in range(2 if kind == "preference" else 1):
+        for _ in range({"preference": 2, "prompt": 3}.get(kind, 1)):
             reply = draw.integers(1, VOCABULARY, draw.integers(2, 10))
             weights = np.concatenate([np.zeros(len(prompt)), np.ones(len(reply))])
             if index in untrained:
                 weights[:] = 0
             ids = np.concatenate([prompt, reply]).astype(np.int32)
             replies.append(Sequence_(ids, weights.astype(np.float32)))
-        rows.append(Row(tuple(replies), {}, f"tiny.jsonl:{index + 1}"))
+        rolled = (
+            {
+                "sequence_values": {"advantages": draw.normal(size=len(replies)).tolist()},
+                "token_values": {"engine_logps": [-np.ones(len(r.token_ids)) for r in replies]},
+            }
+            if kind == "prompt"
+            else {}
+        )
+        rows.append(Row(tuple(replies), {}, f"tiny.jsonl:{index + 1}", **rolled))
     return rows
 
 
