@@ -25,7 +25,10 @@ from benchmarks.pair_signal import signal
 from scripts.demo import held_out, run, sign_test
 
 MODEL = "builtin:tiny-instruct"
-RECIPE = ("--beta", "0.01", "--warmup_ratio", "0.1", "--num_train_epochs", "1")
+RECIPE = (
+    "--gradient_accumulation_steps", "4", "--warmup_ratio", "0.1",
+    "--precompute_ref_log_probs", "true",
+)  # fmt: skip
 REPLIES = ("chosen", "rejected", "rejected_response", "rejected_messages")
 METRICS = ("rewards/accuracies", "loss", "rewards/margins")
 COLUMNS = ("Fold", "Trained on", "Held out", "Reward accuracy", "Loss", "Margin")
