@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +12,7 @@ from swiftrl.backends.base import Backend
 from swiftrl.backends.detect import detect
 from swiftrl.cli.loading import find_model, load_template
 from swiftrl.cli.online import load_prompts, make_rollouts
+from swiftrl.cli.reference import find_reference, on_main_first, set_reference
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError, SwiftRLError
@@ -25,14 +25,13 @@ from swiftrl.data.sources import preflight
 from swiftrl.data.stream import StreamedDataset
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.models.load import LoadedModel, load_config, load_model
-from swiftrl.models.lora import add_lora, changes_base_weights, load_adapters
+from swiftrl.models.lora import add_lora, load_adapters
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.online import OnlineAlgorithm
-from swiftrl.rlhf.order import collate
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
 from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
@@ -72,9 +71,9 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     backend = detect("cpu" if settings[ModelConfig].use_cpu else None)
     processes = Processes.start(backend, timeout_s=settings[TrainConfig].ddp_timeout)
     backend.seed_all(settings[TrainConfig].seed)
-    resolved = _on_main_first(processes, lambda: find_model(settings[ModelConfig]))
+    resolved = on_main_first(processes, lambda: find_model(settings[ModelConfig]))
     if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
-        _on_main_first(processes, lambda: _find_reference(settings))
+        on_main_first(processes, lambda: find_reference(settings))
     preflight(
         [*settings[DataConfig].dataset, *settings[DataConfig].val_dataset],
         use_hf=settings[ModelConfig].use_hf,
@@ -86,7 +85,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     _show(run, command)
     try:
         template = load_template(settings, resolved, text_only=algorithm.row_kind == "text")
-        rows, held_out = _on_main_first(processes, lambda: _data(run, template, resolved))
+        rows, held_out = on_main_first(processes, lambda: _data(run, template, resolved))
     except SwiftRLError:
         if processes.is_main:
             discard_if_unused(folder)
@@ -94,7 +93,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     loaded = load_model(resolved, settings[ModelConfig], backend)
     policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
-        _set_reference(run, policy, rows, held_out)
+        set_reference(settings, policy, rows, held_out, backend=backend, processes=processes)
     train_data, measured = _fed(run, rows, held_out, policy, template, loaded)
     trainer = Trainer(
         policy,
@@ -133,13 +132,6 @@ def _fed(
         folder=run.folder.path,
     )
     return rollouts, None if held_out is None else partial(rollouts.measure, held_out)
-
-
-def _on_main_first(processes: Processes, work: Any) -> Any:
-    """Let one process download or encode, and the others find it done."""
-    outcome = work() if processes.is_main else None
-    processes.wait()
-    return outcome if processes.is_main else work()
 
 
 def _resolve(
@@ -254,73 +246,6 @@ def _trainable(settings: Settings, loaded: LoadedModel) -> nn.Module:
     if adapters:
         return load_adapters(loaded.model, adapters, trainable=True)
     return add_lora(loaded.model, tuner, loaded.spec)
-
-
-def _set_reference(
-    run: _Run,
-    policy: Policy,
-    rows: EncodedDataset | StreamedDataset | Prompts,
-    held_out: EncodedDataset | Prompts | None,
-) -> None:
-    settings, reference = run.settings, run.settings[ReferenceConfig]
-    tuner, model = settings[TunerConfig], settings[ModelConfig]
-    own_base = tuner.tuner_type == "lora" and not changes_base_weights(tuner)
-    if reference.ref_model or reference.ref_adapters or model.adapters or not own_base:
-        policy.refer_to(_reference_model(run))
-    else:
-        policy.refer_to_itself()
-    if reference.precompute_ref_log_probs:
-        if not isinstance(rows, EncodedDataset):
-            raise ConfigError(
-                "--precompute_ref_log_probs needs all rows at the start; leave it or --streaming."
-            )
-        parts = [part for part in (rows, held_out) if isinstance(part, EncodedDataset)]
-        _precompute(run, policy, parts)
-
-
-def _reference_model(run: _Run) -> nn.Module:
-    """Return the frozen model that --ref_model and --ref_adapters name.
-
-    Without --ref_model it is the model as it was before training; adapters that training goes on
-    from belong to it.
-    """
-    resolved, adapters = _find_reference(run.settings)
-    loaded = load_model(resolved, run.settings[ModelConfig], run.backend)
-    return load_adapters(loaded.model, adapters) if adapters else loaded.model
-
-
-def _find_reference(settings: Settings) -> tuple[Resolved, list[str]]:
-    """Return the checked folder of the reference, and its adapters."""
-    model, reference = settings[ModelConfig], settings[ReferenceConfig]
-    adapters = reference.ref_adapters or ([] if reference.ref_model else model.adapters)
-    if reference.ref_model is None:
-        return find_model(replace(model, adapters=adapters)), adapters
-    config = replace(model, model=reference.ref_model, adapters=adapters)
-    return find_model(config, "--ref_model"), adapters
-
-
-def _precompute(run: _Run, policy: Policy, parts: list[EncodedDataset]) -> None:
-    config = run.settings[TrainConfig]
-    cache = run.settings[DataConfig].cache_dir
-    folder = Path(cache).expanduser() if cache else Path.home() / ".cache" / "swiftrl"
-    size = config.per_device_eval_batch_size or config.per_device_train_batch_size
-    spans = [(part, start) for part in parts for start in range(0, len(part), size)]
-    device = run.processes.device
-    batches = (
-        collate([part[i] for i in range(start, min(start + size, len(part)))], start).batch.to(
-            device
-        )
-        for part, start in spans
-    )
-    progress = log.Progress("reference", len(spans))
-    store = policy.precompute(folder / "reference")
-
-    def prepare() -> int:
-        return store.prepare(batches, on_batch=progress.update)
-
-    computed = _on_main_first(run.processes, prepare)
-    progress.close()
-    log.info(f"reference: {computed} rows computed, the others were on disk ({store.path})")
 
 
 def _finish(run: _Run, result: TrainResult) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from swiftrl.core import log
 from swiftrl.core.errors import ModelError
 from swiftrl.core.messages import text_of
 from swiftrl.data.batch import Tree, make_tree, pack
@@ -27,12 +28,14 @@ from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import EncodedPrompt, Prompts
 from swiftrl.rlhf.rewards.reward import Reward
 from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
+from swiftrl.rlhf.rollout_metrics import length_sums, reward_sums, spread_sums
 from swiftrl.rlhf.steps import Sums, merged
 from swiftrl.templates.encoding import Encoded
 from swiftrl.templates.template import Template
 
 __all__ = ["Rollouts"]
 
+FLAT_STEPS = 3
 MOST_GAP = 0.2
 """Nats a token, on average, by which the engine may differ from the trainer."""
 
@@ -81,6 +84,7 @@ class Rollouts:
     completions: CompletionsFile | None = None
     _metrics: Sums = field(default_factory=Sums)
     _proved: bool = False
+    _flat_steps: int = 0
 
     def __post_init__(self) -> None:
         self.num_rows = len(self.prompts)
@@ -118,8 +122,8 @@ class Rollouts:
         completions = self._write(prompts, mine.start, 1, temperature=0.0)
         scores = self._score(prompts, completions)
         sums = Sums()
-        sums.add(self._reward_sums(scores))
-        sums.add(self._length_sums(completions))
+        sums.add(reward_sums(scores))
+        sums.add(length_sums(completions))
         return merged(self.processes.gather(sums.values)).means()
 
     def _step(self, start: int, stop: int) -> list[MicroBatch]:
@@ -188,8 +192,18 @@ class Rollouts:
         rewards = torch.tensor([value for part in everyone for value in part])
         groups = torch.arange(len(rewards)) // size
         found = self.algorithm.advantages(rewards, groups)
+        self._warn_of_flat_steps(bool(found.any()))
         first = sum(map(len, everyone[: self.processes.rank]))
         return found[first : first + len(scores.total)].tolist()
+
+    def _warn_of_flat_steps(self, taught: bool) -> None:
+        self._flat_steps = 0 if taught else self._flat_steps + 1
+        if self._flat_steps == FLAT_STEPS and self.processes.is_main:
+            log.warn(
+                f"in {FLAT_STEPS} steps in a row every group's replies scored alike, so that "
+                "nothing was learnt. Look at completions.jsonl: is the reward what you meant? "
+                "Harder or easier prompts, a higher --temperature or more --num_generations help."
+            )
 
     def _batches(self, groups: Sequence[_Group], first: int) -> list[MicroBatch]:
         """Fold groups into micro-batches: several of them, or a part of one."""
@@ -258,46 +272,19 @@ class Rollouts:
     def _note(
         self, groups: Sequence[_Group], scores: Scores, writing_s: float, scoring_s: float
     ) -> None:
-        size = self.algorithm.config.num_generations
-        by_group = scores.total.reshape(-1, size)
-        spread = by_group.std(1, unbiased=True).nan_to_num() if len(by_group) else by_group.sum(1)
-        flat = (by_group.amax(1) == by_group.amin(1)).float() if len(by_group) else spread
-        tokens = sum(len(reply.token_ids) for group in groups for reply in group.completions)
+        completions = [group.completions for group in groups]
         main = float(self.processes.is_main)
-        self._metrics.add(self._reward_sums(scores))
-        self._metrics.add(self._length_sums([group.completions for group in groups]))
+        tokens = sum(len(reply.token_ids) for written in completions for reply in written)
+        self._metrics.add(reward_sums(scores))
+        self._metrics.add(length_sums(completions))
+        self._metrics.add(spread_sums(scores.total.reshape(-1, self.group_size)))
         self._metrics.add(
             {
-                "reward_std": (float(spread.sum()), float(len(groups))),
-                "zero_spread": (float(flat.sum()), float(len(groups))),
                 "rollout_s": (writing_s * main, main),
                 "scoring_s": (scoring_s * main, main),
                 "rollout_tokens_per_s": (tokens / max(writing_s, 1e-9), main),
             }
         )
-
-    def _reward_sums(self, scores: Scores) -> dict[str, tuple[float, float]]:
-        def counted(values: torch.Tensor) -> tuple[float, float]:
-            known = values[~values.isnan()]
-            return float(known.sum()), float(len(known))
-
-        sums = {"reward": counted(scores.total)}
-        for index, reward in enumerate(self.rewards):
-            sums[f"rewards/{reward.name}"] = counted(scores.values[:, index])
-        return sums
-
-    def _length_sums(
-        self, completions: Sequence[Sequence[Completion]]
-    ) -> dict[str, tuple[float, float]]:
-        replies = [reply for written in completions for reply in written]
-        cut = sum(reply.finish_reason == "length" for reply in replies)
-        return {
-            "completions/mean_length": (
-                float(sum(len(reply.token_ids) for reply in replies)),
-                float(len(replies)),
-            ),
-            "completions/cut_off": (float(cut), float(len(replies))),
-        }
 
     def _log(self, start: int, groups: Sequence[_Group], scores: Scores) -> None:
         """Append the step's replies to completions.jsonl."""

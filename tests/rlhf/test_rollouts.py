@@ -181,3 +181,14 @@ def test_rewards_that_follow_the_longest_reply(tmp_path):
     assert -1 <= line["rewards/soft_overlong"] <= 0
     total = line["rewards/builtin"] + line["rewards/soft_overlong"]
     assert line["reward"] == pytest.approx(total)
+
+
+def test_steps_that_teach_nothing_are_named(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text("def same(completions, **_):\n    return [1.0 for _ in completions]\n")
+    code, output = train(tmp_path, *ALL_AT_ONCE, "--reward_funcs", f"{file}:same", "--beta", "0")
+    assert code == 0
+    captured = capsys.readouterr()
+    assert "scored alike" in captured.out + captured.err
+    steps = [line for line in metrics(output) if "zero_spread" in line]
+    assert all(line["zero_spread"] == 1 for line in steps)
