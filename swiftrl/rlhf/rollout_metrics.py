@@ -1,4 +1,4 @@
-"""What is reported of a step's rollouts: sums and counts by name, divided once over all processes."""
+"""What is reported of a step's rollouts: sums and counts by name."""
 
 from __future__ import annotations
 
