@@ -149,8 +149,8 @@ def _by_token(states: Tensor, key_heads: int, room: int) -> Tensor:
 
 
 def _by_head(states: Tensor, tokens: int, groups: int) -> Tensor:
-    """Return [T, H, D] of states [K, room G, D]."""
-    return states.unflatten(1, (-1, groups))[:, :tokens].transpose(0, 1).flatten(1, 2)
+    """Return [T, H, D] of states [K, room G, D], contiguous: models take views of it."""
+    return states.unflatten(1, (-1, groups))[:, :tokens].transpose(0, 1).flatten(1, 2).contiguous()
 
 
 def _joined(states: Tensor, columns: tuple[slice, ...]) -> Tensor:

@@ -204,6 +204,19 @@ def test_block_kernel_asks_for_what_is_read(monkeypatch, last):
         torch.testing.assert_close(gradient, other, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_block_kernels_result_can_be_viewed(monkeypatch, groups):
+    """As many key as query heads, fewer, or one: models flatten the heads with `view`."""
+    monkeypatch.setattr(block_attention, "exact_sums", lambda *_: nullcontext)
+    batch = mixed_batch()
+    tokens = len(batch.token_ids)
+    query, key, value = (torch.randn(1, n, tokens, 8) for n in (4, 4 // groups, 4 // groups))
+    terms = Terms(0.3)
+    found = block_kernel(query, key, value, Segments(batch.shapes, block_kernel), terms)
+    expected = sdpa_kernel(query, key, value, Segments(batch.shapes, sdpa_kernel), terms)
+    torch.testing.assert_close(found.view(1, tokens, -1), expected.flatten(2))
+
+
 def test_blocks_come_in_few_shapes():
     """Whatever the lengths: a processor compiles a product of each new shape."""
     shapes = {
