@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.data import mix
 from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import load_rows
-from swiftrl.data.rejects import REJECTS_FILE, save_rejects
+from swiftrl.data.rejects import REJECTS_FILE, Reject, save_rejects
 from swiftrl.data.rows import Prompt
 from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import ModelConfig
@@ -25,6 +26,7 @@ from swiftrl.rlhf.prompts import EncodedPrompt, Prompts, check_prompts
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.load import load_rewards, weights_of
 from swiftrl.rlhf.rollouts import Rollouts
+from swiftrl.templates.config import TemplateConfig
 from swiftrl.templates.template import Template
 
 __all__ = ["load_prompts", "make_rollouts"]
@@ -55,21 +57,30 @@ def load_prompts(
     longest = algorithm.config.max_completion_length
     load_rewards(settings[RewardConfig], max_completion_length=longest)
     data = settings[DataConfig]
-    rows = _read(settings, data.dataset, folder)
-    held_out = _read(settings, data.val_dataset, folder) if data.val_dataset else None
+    rows, rejects = _read(settings, data.dataset)
+    held_out = None
+    if data.val_dataset:
+        held_out, others = _read(settings, data.val_dataset)
+        rejects = [*rejects, *others]
+    _set_aside(rejects, folder)
     if held_out is None and data.split_dataset_ratio:
         seed = settings[TrainConfig].seed if data.data_seed is None else data.data_seed
         kept, held = mix.split(len(rows), data.split_dataset_ratio, seed)
         rows, held_out = [rows[i] for i in kept], [rows[i] for i in held]
     both = [_encoded(part, template) for part in (rows, held_out or [])]
     for part in both:
-        check_prompts(part, room, longest)
+        check_prompts(part, room, longest, settings[TemplateConfig].max_length)
     return Prompts(both[0]), Prompts(both[1]) if both[1] else None
 
 
 def _refuse(settings: Settings) -> None:
     if settings[DataConfig].streaming:
         raise ConfigError("--streaming true: online learning reads all prompts at the start.")
+    if settings.sources.get("truncation_strategy") not in (None, "resolved"):
+        raise ConfigError(
+            "--truncation_strategy: prompts of online learning are never cut. Leave the flag; a "
+            "prompt longer than --max_length is named."
+        )
     if settings[DataConfig].interleave_prob:
         raise ConfigError("--interleave_prob: online learning joins its data sets end to end.")
     if settings[ReferenceConfig].precompute_ref_log_probs:
@@ -83,7 +94,18 @@ def _refuse(settings: Settings) -> None:
         )
 
 
-def _read(settings: Settings, names: list[str], folder: Path | None) -> list[Prompt]:
+def _set_aside(rejects: list[Reject], folder: Path | None) -> None:
+    """Keep bad rows in a file, and say so."""
+    if folder is None or not rejects:
+        return
+    save_rejects(folder / REJECTS_FILE, rejects)
+    log.warn(
+        f"{len(rejects)} bad rows were set aside in {folder / REJECTS_FILE}; "
+        f"the first, {rejects[0]}"
+    )
+
+
+def _read(settings: Settings, names: list[str]) -> tuple[list[Prompt], list[Reject]]:
     rows, rejects = load_rows(
         settings[DataConfig],
         names,
@@ -91,9 +113,7 @@ def _read(settings: Settings, names: list[str], folder: Path | None) -> list[Pro
         seed=settings[TrainConfig].seed,
         use_hf=settings[ModelConfig].use_hf,
     )
-    if folder is not None:
-        save_rejects(folder / REJECTS_FILE, rejects)
-    return [row for row in rows if isinstance(row, Prompt)]
+    return [row for row in rows if isinstance(row, Prompt)], rejects
 
 
 def _encoded(rows: list[Prompt], template: Template) -> list[EncodedPrompt]:

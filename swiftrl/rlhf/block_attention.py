@@ -284,6 +284,8 @@ def block_kernel(
     if exactly is None or not plain or not query.dtype == key.dtype == value.dtype:
         return sdpa_kernel(query, key, value, segments, terms)
     blocks = tuple(_blocks(segments, terms.window, query.shape[1]))
+    if not blocks:  # nothing is read
+        return sdpa_kernel(query, key, value, segments, terms)
     reach = max(max(b.start + b.padded, b.columns[-1].stop) for b in blocks)
     room = max(reach, query.shape[2])
     setting = _Setting(blocks, room, terms.scaling, terms.window, exactly)

@@ -50,18 +50,26 @@ class Prompts(Sequence[EncodedPrompt]):
         return digest.hexdigest()
 
 
-def check_prompts(prompts: Sequence[EncodedPrompt], room: int | None, reply: int) -> None:
+def check_prompts(
+    prompts: Sequence[EncodedPrompt], room: int | None, reply: int, longest: int | None = None
+) -> None:
     """Refuse prompts that leave no room for a reply, before any weights are loaded.
 
     Args:
         prompts: of the run.
         room: the longest sequence that the model takes.
         reply: most tokens of a reply.
+        longest: --max_length, most tokens of a prompt.
 
     Raises:
         DataError: the first prompt that is too long.
     """
     for prompt in prompts:
+        if longest is not None and len(prompt.token_ids) > longest:
+            raise DataError(
+                f"{prompt.row.origin}: the prompt is {len(prompt.token_ids)} tokens long; "
+                f"--max_length is {longest}. Raise it, or take the row out."
+            )
         if room is not None and len(prompt.token_ids) + reply > room:
             raise DataError(
                 f"{prompt.row.origin}: the prompt is {len(prompt.token_ids)} tokens long; with "

@@ -6,7 +6,7 @@ Shapes: P prompts of a step (in this process), G replies to each, B = P G, R tok
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.order import Feed, MicroBatch, share_of
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import EncodedPrompt, Prompts
+from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.rewards.reward import Reward
 from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
 from swiftrl.rlhf.rollout_metrics import length_sums, reward_sums, spread_sums
@@ -45,6 +46,7 @@ class _Group:
     """A prompt with its replies and what they are worth."""
 
     prompt: EncodedPrompt
+    media: Mapping[str, Any]
     completions: list[Completion]
     advantages: list[float]
 
@@ -119,7 +121,8 @@ class Rollouts:
         world = self.processes.world_size
         mine = share_of(0, len(held_out), self.processes.rank, world)
         prompts = [held_out[index] for index in mine]
-        completions = self._write(prompts, mine.start, 1, temperature=0.0)
+        media = [self._media(prompt) for prompt in prompts]
+        completions = self._write(prompts, media, mine.start, 1, temperature=0.0)
         scores = self._score(prompts, completions)
         sums = Sums()
         sums.add(reward_sums(scores))
@@ -131,13 +134,18 @@ class Rollouts:
         prompts = [self.prompts[self._order.index_at(position)] for position in mine]
         size = self.algorithm.config.num_generations
         began = time.monotonic()
-        completions = self._write(prompts, mine.start, size, None)
+        media = [self._media(prompt) for prompt in prompts]
+        completions = self._write(
+            prompts, media, mine.start, size, self.algorithm.config.temperature
+        )
         wrote = time.monotonic()
         scores = self._score(prompts, completions)
         advantages = self._advantages(scores, size)
         groups = [
-            _Group(prompt, written, advantages[index * size : (index + 1) * size])
-            for index, (prompt, written) in enumerate(zip(prompts, completions, strict=True))
+            _Group(prompt, tensors, written, advantages[index * size : (index + 1) * size])
+            for index, (prompt, tensors, written) in enumerate(
+                zip(prompts, media, completions, strict=True)
+            )
         ]
         self._note(groups, scores, wrote - began, time.monotonic() - wrote)
         self._log(start, groups, scores)
@@ -147,18 +155,22 @@ class Rollouts:
         return batches
 
     def _write(
-        self, prompts: Sequence[EncodedPrompt], first: int, n: int, temperature: float | None
+        self,
+        prompts: Sequence[EncodedPrompt],
+        media: Sequence[Mapping[str, Any]],
+        first: int,
+        n: int,
+        temperature: float,
     ) -> list[list[Completion]]:
         config = self.algorithm.config
         sampling = SamplingParams(
-            temperature=config.temperature if temperature is None else temperature,
+            temperature=temperature,
             top_p=config.top_p,
             top_k=config.top_k,
             max_tokens=config.max_completion_length,
             stop=tuple(config.stop_words),
             seed=self.seed,
         )
-        media = [self._media(prompt) for prompt in prompts]
         ids = [prompt.token_ids for prompt in prompts]
         with self.policy.plain_attention():
             return self.engine.generate(ids, sampling, n, media, first=first)
@@ -236,7 +248,7 @@ class Rollouts:
             engine_logps.append(np.array([0.0] * len(prompt) + list(reply.logprobs), np.float32))
         return make_tree(
             sequences,
-            media=self._media(group.prompt),
+            media=group.media,
             sequence_values={"advantages": [group.advantages[index] for index in chosen]},
             token_values={"engine_logps": engine_logps},
         )
@@ -248,17 +260,14 @@ class Rollouts:
             ModelError: they differ, so that the replies are not the policy's.
         """
         total = count = 0.0
-        training = self.policy.model.training
-        self.policy.model.eval()
-        for micro in batches:
-            batch = micro.batch.to(self.processes.device)
-            if not len(batch.target_ids):
-                continue
-            with torch.no_grad():
+        with evaluating(self.policy.model):
+            for micro in batches:
+                batch = micro.batch.to(self.processes.device)
+                if not len(batch.target_ids):
+                    continue
                 found = self.policy.logprobs(batch).logps
-            total += float((found - batch.token_values["engine_logps"]).abs().sum())
-            count += len(found)
-        self.policy.model.train(training)
+                total += float((found - batch.token_values["engine_logps"]).abs().sum())
+                count += len(found)
         total, count = self.processes.sum([total, count])
         if count and total / count > MOST_GAP:
             raise ModelError(

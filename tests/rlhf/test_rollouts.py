@@ -131,6 +131,8 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(run, tmp_path):
         (["--max_completion_length", "100000"], "more than the model's"),
         (["--reward_weights", "1", "2"], "--reward_weights"),
         (["--num_generations", "1"], "--num_generations 1"),
+        (["--max_length", "3"], "--max_length is 3"),
+        (["--truncation_strategy", "left"], "never cut"),
     ],
 )
 def test_mistakes_are_named_before_training(tmp_path, capsys, words, message):
@@ -192,3 +194,21 @@ def test_steps_that_teach_nothing_are_named(tmp_path, capsys):
     assert "scored alike" in captured.out + captured.err
     steps = [line for line in metrics(output) if "zero_spread" in line]
     assert all(line["zero_spread"] == 1 for line in steps)
+
+
+def test_bad_rows_of_both_sets_are_kept(tmp_path, capsys):
+    good = {"messages": [{"role": "user", "content": "What is 2 + 3?"}], "answer": "5",
+            "style": "plain", "language": "en"}  # fmt: skip
+    for name in ("train", "held"):
+        lines = [json.dumps(good), json.dumps({"messages": [{"role": "nobody", "content": name}]})]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    words = ["--val_dataset", str(tmp_path / "held.jsonl"), "--strict", "false"]
+    code, output = train(
+        tmp_path, *ALL_AT_ONCE, *words, prompts=str(tmp_path / "train.jsonl"), steps="1"
+    )
+    assert code == 0
+    kept = (output / "rejected_rows.jsonl").read_text()
+    assert "train.jsonl" in kept
+    assert "held.jsonl" in kept
+    captured = capsys.readouterr()
+    assert "2 bad rows were set aside" in captured.out + captured.err
