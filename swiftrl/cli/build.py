@@ -32,6 +32,9 @@ from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.online import OnlineAlgorithm
+from swiftrl.rlhf.parallel.base import Parallel
+from swiftrl.rlhf.parallel.choose import choose_parallel
+from swiftrl.rlhf.parallel.config import ParallelConfig
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
 from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
@@ -56,6 +59,7 @@ class _Run:
     algorithm: Algorithm[Any]
     backend: Backend
     processes: Processes
+    parallel: Parallel
     folder: RunFolder
 
 
@@ -81,7 +85,8 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     )
     settings = _resolve(settings, algorithm, backend, processes)
     folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
-    run = _Run(settings, algorithm, backend, processes, folder)
+    parallel = choose_parallel(settings[ParallelConfig], processes, backend)
+    run = _Run(settings, algorithm, backend, processes, parallel, folder)
     _show(run, command)
     try:
         template = load_template(settings, resolved, text_only=algorithm.row_kind == "text")
@@ -104,6 +109,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
         run_folder=folder,
         processes=processes,
         backend=backend,
+        parallel=policy.parallel,
         settings=settings.as_dict(),
         companions=[part for part in (loaded.tokenizer, loaded.processor) if part is not None],
         compute_dtype=policy.compute_dtype,
@@ -223,6 +229,7 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
         temperature=algorithm.config.temperature if online else 1.0,
         pictures=picture_probe(template),
+        parallel=run.parallel,
     )
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())

@@ -78,7 +78,7 @@ ELSEWHERE = {
 
 PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("vllm_", "sglang_", "lmdeploy_", "use_vllm", "async_generate", "sleep_level"), VLLM),
-    (("deepspeed", "fsdp", "zero_hpz", "device_map", "max_memory", "device_groups", "use_ray",
+    (("zero_hpz", "device_map", "max_memory", "device_groups", "use_ray",
       "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), SCALE),
     (("quant_", "bnb_", "hqq_", "group_size"), QUANT),
     (("galore", "use_galore", "lisa_", "llamapro_", "lorap_", "optim_", "optimizer", "vit_lr",

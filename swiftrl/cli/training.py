@@ -17,6 +17,7 @@ from swiftrl.data.config import DataConfig
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.rlhf.parallel.config import ParallelConfig
 from swiftrl.templates.config import TemplateConfig
 
 __all__ = ["AlwaysConfig", "RunConfig", "load_plugins", "refuse", "run_training",
@@ -51,7 +52,14 @@ def load_plugins(argv: Sequence[str]) -> None:
 
 def training_groups(*, reference: bool) -> list[type]:
     """Return the settings groups of a command that trains."""
-    groups: list[type] = [ModelConfig, TunerConfig, DataConfig, TemplateConfig, TrainConfig]
+    groups: list[type] = [
+        ModelConfig,
+        TunerConfig,
+        DataConfig,
+        TemplateConfig,
+        TrainConfig,
+        ParallelConfig,
+    ]
     if reference:
         groups.append(ReferenceConfig)
     return [*groups, RunConfig, AlwaysConfig]

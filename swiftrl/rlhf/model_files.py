@@ -23,7 +23,12 @@ def is_adapter(model: nn.Module) -> bool:
 
 
 def save_model(
-    model: Any, folder: Path, *, dtype: torch.dtype, companions: Sequence[Any] = ()
+    model: Any,
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    companions: Sequence[Any] = (),
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the model, or its adapter alone, into `folder`.
 
@@ -32,23 +37,29 @@ def save_model(
         folder: exists and is empty.
         dtype: of the trained weights of a full model; their float32 masters are no part of it.
         companions: tokenizer and processor: whatever has `save_pretrained`.
+        state: the model's weights, where it does not hold them whole itself.
     """
     with quiet_transformers():
         if is_adapter(model):
             names = list(model.active_adapters)
             # Only what trains: adapters of the reference are no result of this run.
-            model.save_pretrained(folder, selected_adapters=names, save_embedding_layers=False)
+            model.save_pretrained(
+                folder,
+                selected_adapters=names,
+                save_embedding_layers=False,
+                **({} if state is None else {"state_dict": dict(state)}),
+            )
         else:
-            _save_full(model, folder, dtype)
+            _save_full(model, folder, dtype, model.state_dict() if state is None else state)
     for companion in companions:
         if companion is not None:
             companion.save_pretrained(folder)
 
 
-def _save_full(model: Any, folder: Path, dtype: torch.dtype) -> None:
+def _save_full(model: Any, folder: Path, dtype: torch.dtype, state: Mapping[str, Tensor]) -> None:
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
     before = getattr(model.config, "dtype", None)
-    model.save_pretrained(folder, state_dict=_narrowed(model.state_dict(), trained, dtype))
+    model.save_pretrained(folder, state_dict=_narrowed(state, trained, dtype))
     model.config.dtype = before
     path = folder / CONFIG_FILE
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -14,8 +14,11 @@ from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.block_attention import block_kernel
+from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.fused import fuse
 from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch, vocabulary_size
+from swiftrl.rlhf.parallel.base import Parallel
+from swiftrl.rlhf.parallel.replicated import Replicated
 from swiftrl.rlhf.reference import (
     FrozenModel,
     Precomputed,
@@ -47,6 +50,7 @@ class Policy:
         temperature: of the distribution.
         probe: check the tree layout on a few tokens before relying on it.
         pictures: a batch with a picture, to check a multimodal model's layout on.
+        parallel: how models lie over the processes; unset, whole in each.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Policy:
         temperature: float = 1.0,
         probe: bool = True,
         pictures: TreeBatch | None = None,
+        parallel: Parallel | None = None,
     ) -> None:
         register()
         for parameter in model.parameters():
@@ -68,7 +73,11 @@ class Policy:
                 parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, _MASTER))
         self.model = model
         self.compute_dtype = compute_dtype
-        self.layout: LayoutChoice = choose_layout(model, layout, probe=probe, pictures=pictures)
+        self.parallel = parallel or Replicated(Processes(0, 1, next(model.parameters()).device))
+        self.parallel.prepare(model)
+        self.layout: LayoutChoice = self.parallel.run(
+            model, lambda: choose_layout(model, layout, probe=probe, pictures=pictures)
+        )
         self._kernel = kernel
         self._fused = fused
         self._temperature = temperature
@@ -102,6 +111,7 @@ class Policy:
         """Take another model as the reference; it is frozen."""
         # Frozen first: the scorer tries fused operations out, which differ for weights that train.
         model.requires_grad_(False)
+        self.parallel.prepare(model)
         self._reference = FrozenModel(self._score(model, self._temperature))
 
     def refer_to_copy(self) -> None:
@@ -122,16 +132,20 @@ class Policy:
         return self._reference
 
     @contextmanager
-    def plain_attention(self) -> Iterator[None]:
-        """Give the model its ordinary attention back for a while, to generate for example."""
-        with self._scorer.plain_attention():
+    def generating(self) -> Iterator[None]:
+        """Give the model its whole weights and its ordinary attention for a while.
+
+        Every process must come here, and may then take any number of forward passes.
+        """
+        with self.parallel.whole(self.model), self._scorer.plain_attention():
             yield
 
     def _score(self, model: nn.Module, temperature: float) -> Scorer:
         compute = self.compute_dtype
         products = product_dtype(next(model.parameters()).device, compute)
         if self._fused:
-            fuse(causal_lm(model), products)
+            for part in self.parallel.parts(model):
+                fuse(causal_lm(part), products)
             if products != compute and widen(causal_lm(model)):
                 compute = products
         scorer = Scorer(
@@ -141,6 +155,7 @@ class Policy:
             product_dtype=products,
             kernel=self._kernel,
             temperature=temperature,
+            inside=self.parallel.run,
         )
         if self._fused:
             lm = causal_lm(model)

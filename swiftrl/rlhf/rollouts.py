@@ -172,7 +172,7 @@ class Rollouts:
             seed=self.seed,
         )
         ids = [prompt.token_ids for prompt in prompts]
-        with self.policy.plain_attention():
+        with self.policy.generating():
             return self.engine.generate(ids, sampling, n, media, first=first)
 
     def _media(self, prompt: EncodedPrompt) -> dict[str, Any]:

@@ -56,6 +56,8 @@ HARMLESS = frozenset(
         "layout",
         "attn_impl",
         "ddp_timeout",
+        "fsdp",
+        "deepspeed",
         "deterministic",
         "use_cpu",
         "num_train_epochs",

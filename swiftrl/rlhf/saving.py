@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError, ModelError, SwiftRLError
@@ -17,7 +17,8 @@ from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.model_files import save_model
-from swiftrl.rlhf.optim import LossScale, load_optimizer_tensors, optimizer_tensors
+from swiftrl.rlhf.optim import LossScale
+from swiftrl.rlhf.parallel.base import Trained
 from swiftrl.rlhf.randomness import random_state, restore_random_state
 from swiftrl.rlhf.run_folder import RunFolder
 from swiftrl.rlhf.run_state import Plan, RunState
@@ -32,8 +33,7 @@ class Training:
 
     Attributes:
         model: with its adapters.
-        parameters: what trains of it, by name.
-        optimizer: over these.
+        trained: what trains of it, with its optimizer.
         loss_scale: for float16.
         algorithm: may have a state.
         state: counters.
@@ -41,12 +41,31 @@ class Training:
     """
 
     model: nn.Module
-    parameters: Mapping[str, nn.Parameter]
-    optimizer: torch.optim.Optimizer
+    trained: Trained
     loss_scale: LossScale
     algorithm: Algorithm[Any]
     state: RunState = field(default_factory=RunState)
     window: Sums = field(default_factory=Sums)
+
+    @property
+    def parameters(self) -> Mapping[str, nn.Parameter]:
+        """What trains, by name."""
+        return self.trained.parameters
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What a checkpoint holds of the model: whole in the main process, None for what is left out.
+
+    Attributes:
+        model: its state_dict; None if the model itself holds it.
+        weights: what trains, in float32.
+        optimizer: its state.
+    """
+
+    model: dict[str, Tensor] | None
+    weights: dict[str, Tensor] | None
+    optimizer: dict[str, Tensor] | None
 
 
 class Saver:
@@ -108,10 +127,11 @@ class Saver:
             "window": self.training.window.values,
         }
         everyone = self.processes.gather(mine)
+        whole = self._whole()
         failure: SwiftRLError | None = None
         if self.processes.is_main:
             try:
-                self._write(path, global_batch, everyone)
+                self._write(path, global_batch, everyone, whole)
             except SwiftRLError as error:
                 failure = error
         failure = self.processes.share(failure)
@@ -119,9 +139,20 @@ class Saver:
             raise failure
         self.last = path
 
-    def _write(self, path: Path, global_batch: int, everyone: list[dict[str, Any]]) -> None:
+    def _whole(self) -> _Whole:
+        """Bring together what the processes hold; every process calls this."""
+        trained, config = self.training.trained, self.config
+        resumable = not config.save_only_model
+        return _Whole(
+            model=trained.model_state(),
+            weights=trained.weights() if resumable or config.load_best_model_at_end else None,
+            optimizer=trained.optimizer_state() if resumable else None,
+        )
+
+    def _write(
+        self, path: Path, global_batch: int, everyone: list[dict[str, Any]], whole: _Whole
+    ) -> None:
         training, config = self.training, self.config
-        keep_weights = not config.save_only_model or config.load_best_model_at_end
         scale = training.loss_scale
         state = {
             "counters": training.state.as_dict(),
@@ -132,18 +163,18 @@ class Saver:
             "algorithm": training.algorithm.state_dict(),
             "processes": everyone,
         }
-        resumable = None
-        if not config.save_only_model:
-            tensors = optimizer_tensors(training.optimizer, training.parameters)
-            resumable = files.Resumable(tensors, state)
         files.write_checkpoint(
             path,
             save_model=lambda folder: save_model(
-                training.model, folder, dtype=self.dtype, companions=self.companions
+                training.model,
+                folder,
+                dtype=self.dtype,
+                companions=self.companions,
+                state=whole.model,
             ),
             settings=self.settings,
-            trainable=training.parameters if keep_weights else None,
-            resumable=resumable,
+            trainable=whole.weights,
+            resumable=None if whole.optimizer is None else files.Resumable(whole.optimizer, state),
         )
         keep = {path} | ({self.best} if self.best is not None else set())
         files.prune(self.run_folder, limit=config.save_total_limit, keep=keep)
@@ -163,9 +194,7 @@ class Saver:
         stored = files.read_state(self.resume_from)
         self._check_data(stored)
         self.load_trainable(self.resume_from)
-        load_optimizer_tensors(
-            training.optimizer, training.parameters, files.read_optimizer(self.resume_from)
-        )
+        training.trained.load_optimizer_state(files.read_optimizer(self.resume_from))
         training.state = RunState.from_dict(stored["counters"])
         training.loss_scale.value, training.loss_scale.good_steps = stored["loss_scale"]
         training.algorithm.load_state_dict(stored["algorithm"])
@@ -208,9 +237,7 @@ class Saver:
                 f"({len(wrong)} in all) are absent or have another shape on one side. Resume with "
                 "the same --model and the same LoRA settings."
             )
-        with torch.no_grad():
-            for name, value in stored.items():
-                parameters[name].copy_(value)
+        self.training.trained.load_weights(stored)
 
     def _check_data(self, state: Mapping[str, Any]) -> None:
         before, now = state["num_rows"], self.num_rows

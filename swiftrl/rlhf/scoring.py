@@ -6,7 +6,7 @@ Shapes: T packed tokens, N trained tokens, B sequences, L longest sequence, D wi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,11 @@ from swiftrl.rlhf.tree_attention import (
     use_attention,
 )
 
-__all__ = ["Scorer", "TokenLogprobs", "causal_lm"]
+__all__ = ["Inside", "Scorer", "TokenLogprobs", "causal_lm"]
+
+_Values = tuple[Tensor, Tensor | None]
+Inside = Callable[[nn.Module, Callable[[], _Values]], _Values]
+"""Runs work with a model where its weights can be read (`Parallel.run`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ def causal_lm(model: nn.Module) -> Any:
     return get_base_model() if get_base_model is not None else model
 
 
+def _at_once(model: nn.Module, work: Callable[[], _Values]) -> _Values:
+    return work()
+
+
 class Scorer:
     """Runs a model's backbone over a batch and reads the trained tokens' log-probabilities.
 
@@ -75,6 +83,7 @@ class Scorer:
         product_dtype: type of the head's matrix products; unset, `compute_dtype`.
         kernel: what computes tree attention.
         temperature: of the distribution.
+        inside: runs the forward pass; unset, as any other function.
     """
 
     def __init__(
@@ -86,8 +95,10 @@ class Scorer:
         product_dtype: torch.dtype | None = None,
         kernel: AttentionKernel = sdpa_kernel,
         temperature: float = 1.0,
+        inside: Inside | None = None,
     ) -> None:
         self.model = model
+        self._inside = inside or _at_once
         self.layout = layout
         self.compute_dtype = compute_dtype
         self.product_dtype = product_dtype
@@ -103,14 +114,16 @@ class Scorer:
 
     def __call__(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
         """Return the log-probabilities of the batch's trained tokens, with gradient."""
+        return TokenLogprobs(*self._inside(self.model, lambda: self._values(batch, entropy)))
+
+    def _values(self, batch: TreeBatch, entropy: bool) -> _Values:
         device_type = batch.token_ids.device.type
         narrow = self.compute_dtype != torch.float32
         with torch.autocast(
             device_type, dtype=self.compute_dtype if narrow else None, enabled=narrow
         ):
             hidden = self._hidden(batch)
-            logps, entropies = self._read(hidden, batch.target_ids, entropy)
-        return TokenLogprobs(logps, entropies)
+            return self._read(hidden, batch.target_ids, entropy)
 
     def shorten(self, probe: TreeBatch) -> bool:
         """Leave tokens that nobody reads out of the last layer's MLP, if that changes nothing.
@@ -169,7 +182,7 @@ class Scorer:
             hidden = hidden[torch.cat([call.rows for call in calls]).argsort()]
         return hidden.flatten(0, 1).index_select(0, rows.source_index)
 
-    def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
+    def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
         head = self._backbone.head
         ending = self._ending
         if ending.before_head is not None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import nn
-from torch.optim import Optimizer
-
-from swiftrl.rlhf.optim import LossScale, scale_and_clip
+from swiftrl.rlhf.optim import LossScale
 from swiftrl.rlhf.order import MicroBatch
+from swiftrl.rlhf.parallel.base import Trained
 from swiftrl.rlhf.steps import Passes, Sums
 
 __all__ = ["StepOutcome", "Stepper"]
@@ -46,22 +44,15 @@ class Stepper:
 
     Args:
         passes: forward and backward.
-        parameters: what trains.
-        optimizer: its learning rate is set at each step.
+        trained: what trains.
         loss_scale: factor on the loss.
         max_norm: the gradient is clipped to it; 0 for no clipping.
     """
 
     def __init__(
-        self,
-        passes: Passes,
-        parameters: Mapping[str, nn.Parameter],
-        optimizer: Optimizer,
-        loss_scale: LossScale,
-        max_norm: float,
+        self, passes: Passes, trained: Trained, loss_scale: LossScale, max_norm: float
     ) -> None:
-        self.passes, self.optimizer, self.loss_scale = passes, optimizer, loss_scale
-        self.parameters = list(parameters.values())
+        self.passes, self.trained, self.loss_scale = passes, trained, loss_scale
         self.max_norm = max_norm
 
     def step(
@@ -75,22 +66,21 @@ class Stepper:
             stop: whether this process was asked to stop.
         """
         processes = self.passes.processes
-        self.optimizer.zero_grad(set_to_none=True)
-        sums = self.passes.train(batches, self.loss_scale.value)
+        self.trained.clear()
+        sums = self.passes.train(batches, self.trained, self.loss_scale.value)
         total, count = sums.values.get("loss", (0.0, 0.0))
         tokens = sum(micro.batch.token_ids.numel() for micro in batches)
         rows = sum(micro.num_rows for micro in batches)
         total, count, tokens, rows, stops = processes.sum([total, count, tokens, rows, float(stop)])
-        processes.sum_gradients(self.parameters)
         norm = math.nan
         if count > 0:
-            factor = 1.0 / (count * self.loss_scale.value)
-            norm = scale_and_clip(self.parameters, factor, self.max_norm)
+            norm = self.trained.step(
+                1.0 / (count * self.loss_scale.value),
+                rate=rate,
+                max_norm=self.max_norm,
+                update=math.isfinite(total),
+            )
         updated = math.isfinite(norm) and math.isfinite(total)
-        if updated:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.step()
         return StepOutcome(
             sums=sums,
             loss=total / count if count else math.nan,

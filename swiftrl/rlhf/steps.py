@@ -17,6 +17,7 @@ from swiftrl.models.towers import keep_frozen_statistics
 from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.order import MicroBatch
+from swiftrl.rlhf.parallel.base import Trained
 
 __all__ = ["Passes", "PolicyLike", "Sums", "TokenValues", "merged"]
 
@@ -89,8 +90,8 @@ class Passes:
         # A model just built may have modules in either mode; `_switch` trusts the outermost one.
         policy.model.eval()
 
-    def train(self, batches: Sequence[MicroBatch], scale: float = 1.0) -> Sums:
-        """Add the gradients of one step's summed loss, times `scale`, to the parameters'.
+    def train(self, batches: Sequence[MicroBatch], trained: Trained, scale: float = 1.0) -> Sums:
+        """Add the gradients of one step's summed loss, times `scale`, to those of `trained`.
 
         Returns:
             this process's share of the sums.
@@ -98,12 +99,12 @@ class Passes:
         self._switch(training=True)
         alone = self.processes.world_size == 1 and len(batches) == 1
         if self.algorithm.coupled and not alone:
-            return self._coupled(batches, scale)
+            return self._coupled(batches, trained, scale)
         outputs = []
-        for micro in batches:
+        for number, micro in enumerate(batches, start=1):
             inputs = self._inputs(micro, training=True)
             output = self.algorithm.loss(inputs)
-            _backward(output.sum * scale)
+            trained.backward(output.sum * scale, last=number == len(batches))
             outputs.append(output)
         return _to_sums(outputs)
 
@@ -125,7 +126,7 @@ class Passes:
             if training:
                 keep_frozen_statistics(self.policy.model)
 
-    def _coupled(self, batches: Sequence[MicroBatch], scale: float) -> Sums:
+    def _coupled(self, batches: Sequence[MicroBatch], trained: Trained, scale: float) -> Sums:
         """Two passes: log-probabilities of the whole step, then the gradient through each part.
 
         The loss is a function of all log-probabilities of the step; its gradient with respect to
@@ -141,9 +142,13 @@ class Passes:
         if output.sum.requires_grad:
             coefficient_S = torch.autograd.grad(output.sum, leaf_S)[0]
         counts = [len(part.logps) for part in parts]
-        for micro, coefficient_N in zip(batches, coefficient_S[mine].split(counts), strict=True):
+        coefficients = coefficient_S[mine].split(counts)
+        for number, (micro, coefficient_N) in enumerate(
+            zip(batches, coefficients, strict=True), start=1
+        ):
             logps_N = self._logps(micro, micro.batch.to(self.processes.device))
-            _backward((coefficient_N * logps_N).sum() * scale)
+            loss = (coefficient_N * logps_N).sum() * scale
+            trained.backward(loss, last=number == len(batches))
         return self._counted_once(output)
 
     def _inputs(self, micro: MicroBatch, *, training: bool) -> LossInputs:
@@ -187,11 +192,6 @@ class Passes:
     def _counted_once(self, output: LossOutput) -> Sums:
         """Every process has the whole step's sums; only the main one reports them."""
         return _to_sums([output]) if self.processes.is_main else Sums()
-
-
-def _backward(loss: Tensor) -> None:
-    if loss.requires_grad:
-        loss.backward()
 
 
 def _mixed(seed: int, position: int) -> int:

@@ -18,8 +18,10 @@ from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.evaluation import Evaluation, Measure, held_out_loss
 from swiftrl.rlhf.model_files import is_adapter
-from swiftrl.rlhf.optim import LossScale, make_optimizer, trainable_parameters
+from swiftrl.rlhf.optim import LossScale
 from swiftrl.rlhf.order import Feed, MicroBatch, Rows
+from swiftrl.rlhf.parallel.base import Parallel
+from swiftrl.rlhf.parallel.replicated import Replicated
 from swiftrl.rlhf.report import Report
 from swiftrl.rlhf.rollouts import Rollouts
 from swiftrl.rlhf.run_folder import RunFolder, release_run_folder
@@ -74,6 +76,7 @@ class Trainer:
         run_folder: from `prepare_run_folder`.
         processes: those of the run.
         backend: the hardware.
+        parallel: how the policy's model lies over the processes; unset, whole in each.
         settings: every setting of the run, saved with checkpoints.
         companions: tokenizer and processor, saved with the model.
         compute_dtype: of the forward pass, and of a full model's saved weights.
@@ -92,6 +95,7 @@ class Trainer:
         run_folder: RunFolder,
         processes: Processes,
         backend: Backend,
+        parallel: Parallel | None = None,
         settings: Mapping[str, Any] | None = None,
         companions: Sequence[Any] = (),
         compute_dtype: torch.dtype = torch.bfloat16,
@@ -99,11 +103,9 @@ class Trainer:
         data_seed: int | None = None,
     ) -> None:
         self.policy, self.config, self.processes = policy, config, processes
-        parameters = trainable_parameters(policy.model)
-        optimizer = make_optimizer(parameters, config, fused=backend.capabilities.fused_adamw)
-        self.training = Training(
-            policy.model, parameters, optimizer, LossScale(compute_dtype), algorithm
-        )
+        parallel = parallel or Replicated(processes)
+        trained = parallel.train(policy.model, config, fused=backend.capabilities.fused_adamw)
+        self.training = Training(policy.model, trained, LossScale(compute_dtype), algorithm)
         rollouts = isinstance(train_data, Rollouts)
         self.feed = (
             train_data
@@ -148,9 +150,7 @@ class Trainer:
             total_steps=self.plan.total_steps,
         )
         passes = Passes(policy, algorithm, processes, config.seed)
-        self.stepper = Stepper(
-            passes, parameters, optimizer, self.training.loss_scale, config.max_grad_norm
-        )
+        self.stepper = Stepper(passes, trained, self.training.loss_scale, config.max_grad_norm)
         measure = (
             eval_data
             if callable(eval_data)
@@ -183,7 +183,7 @@ class Trainer:
             release_run_folder(self.saver.run_folder)
 
     def _train(self, signals: StopSignals) -> TrainResult:
-        self.processes.copy_from_main(self.training.parameters.values())
+        self.training.trained.align()
         self.report.open(self.state)
         if self.evaluation.wanted and self.config.eval_on_start and self.state.step == 0:
             self._evaluate()

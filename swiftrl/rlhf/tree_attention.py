@@ -259,7 +259,7 @@ def _attention(
         raise ModelError(
             f"{name} was called for tree attention without its trees. Either the model does not "
             "hand keyword arguments down to its attention (use --layout rows), or it was called "
-            "outside of Policy (call it within Policy.plain_attention())."
+            "outside of Policy (call it within Policy.generating())."
         )
     refused = [term for term in _REFUSED if kwargs.get(term) is not None]
     windowed = isinstance(attention_mask, _Window)

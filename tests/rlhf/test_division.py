@@ -152,7 +152,7 @@ def test_the_two_passes_of_a_coupled_loss_drop_the_same(loss, tmp_path):
         return value
 
     passes._logps = noted
-    passes.train(next(trainer.feed.steps(0, 8, 8)))
+    passes.train(next(trainer.feed.steps(0, 8, 8)), trainer.training.trained)
     first, second = seen[:4], seen[4:]
     for (position, before), (again, after) in zip(first, second, strict=True):
         assert position == again

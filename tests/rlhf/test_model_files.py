@@ -26,7 +26,7 @@ def test_an_adapter_loads_in_plain_peft(tmp_path):
     assert {"adapter_model.safetensors", "adapter_config.json", "args.json"} <= files_there
     loaded = PeftModel.from_pretrained(tiny_model(lora=False), result.checkpoint)
     trainer.policy.model.eval()
-    with torch.no_grad(), trainer.policy.plain_attention():
+    with torch.no_grad(), trainer.policy.generating():
         expected = trainer.policy.model(input_ids=inputs()).logits
         logits = loaded.eval()(input_ids=inputs()).logits
         assert torch.allclose(logits, expected, rtol=0, atol=1e-5)
@@ -45,7 +45,7 @@ def test_a_full_model_loads_in_plain_transformers(tmp_path, dtype):
         ours = {n: p.to(dtype) for n, p in trainer.policy.model.named_parameters()}
         assert {name for name, _ in loaded.named_parameters()} == ours.keys()
         assert all(torch.equal(value, ours[name]) for name, value in loaded.named_parameters())
-        with trainer.policy.plain_attention():
+        with trainer.policy.generating():
             expected = trainer.policy.model.eval()(input_ids=inputs()).logits
         tolerance = 1e-5 if dtype == torch.float32 else 0.05
         logits = loaded(input_ids=inputs()).logits

@@ -32,8 +32,9 @@ from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.layout import choose_layout
 from swiftrl.rlhf.media_inputs import media_rows
-from swiftrl.rlhf.optim import LossScale, make_optimizer, trainable_parameters
+from swiftrl.rlhf.optim import LossScale
 from swiftrl.rlhf.order import MicroBatch
+from swiftrl.rlhf.parallel.replicated import Replicated
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.scoring import Scorer
 from swiftrl.rlhf.stepping import Stepper
@@ -170,10 +171,9 @@ def dpo(case: Case) -> None:
 def _train(policy: Policy, batch: TreeBatch) -> list[float]:
     kind = ALGORITHMS.get("dpo")
     processes = Processes(0, 1, torch.device("cpu"))
-    parameters = trainable_parameters(policy.model)
-    optimizer = make_optimizer(parameters, TrainConfig(), fused=False)
+    trained = Replicated(processes).train(policy.model, TrainConfig(), fused=False)
     passes = Passes(policy, kind(kind.Config()), processes, seed=0)
-    stepper = Stepper(passes, parameters, optimizer, LossScale(torch.float32), max_norm=1.0)
+    stepper = Stepper(passes, trained, LossScale(torch.float32), max_norm=1.0)
     micro = MicroBatch(batch, 0, tuple(str(index) for index in range(len(batch.shapes))))
     losses = []
     for _ in range(STEPS):

@@ -1,0 +1,1 @@
+"""How weights, gradients and the optimizer's state lie over the processes of a run."""
