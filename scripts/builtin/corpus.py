@@ -106,6 +106,15 @@ def preferences(rng: random.Random, heldout: bool = False) -> Iterator[dict[str,
         yield {**row, **prompt.columns}
 
 
+def labelled(rng: random.Random, heldout: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield rows {"messages", "label"}, and the judge's columns, for ever; three in five good."""
+    for row in preferences(rng, heldout):
+        rejected = row.pop("rejected_response")
+        good = rng.random() < 0.6
+        reply = row["messages"][-1] if good else {"role": "assistant", "content": rejected}
+        yield {"messages": [*row.pop("messages")[:-1], reply], "label": good, **row}
+
+
 def prompt_rows(rng: random.Random, heldout: bool = False) -> Iterator[dict[str, Any]]:
     """Yield rows {"messages"} that end with the user, and the judge's columns, for ever."""
     for prompt in prompts(rng, heldout):

@@ -91,6 +91,8 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     try:
         template = load_template(settings, resolved, text_only=algorithm.row_kind == "text")
         rows, held_out = on_main_first(processes, lambda: _data(run, template, resolved))
+        if isinstance(rows, EncodedDataset):
+            algorithm.check_columns(rows.columns)
     except SwiftRLError:
         if processes.is_main:
             discard_if_unused(folder)

@@ -88,6 +88,7 @@ def run_training(settings: Settings, algorithm: type[Algorithm[Any]], command: s
     _check(settings)
     # Reading the algorithm's settings refuses what contradicts itself, before torch is loaded.
     built = algorithm(settings[algorithm.Config])
+    _check_reference(settings, built)
     # The processor works whatever the device, and reads its variables when torch is loaded.
     BACKENDS.get("cpu").default_env("train")
     from swiftrl.cli.build import train
@@ -125,6 +126,21 @@ def _check(settings: Settings) -> None:
         check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
+
+
+def _check_reference(settings: Settings, algorithm: Algorithm[Any]) -> None:
+    """Refuse settings of a reference that the algorithm does not use, or not in this way."""
+    given = [name for name in options_of([ReferenceConfig]) if name in settings.sources]
+    if given and not algorithm.needs_reference:
+        raise ConfigError(
+            f"--{given[0]}: this run has no reference model ({algorithm.name} as set compares with "
+            "none); leave it out."
+        )
+    if algorithm.estimates and "precompute_ref_log_probs" in given:
+        raise ConfigError(
+            f"--precompute_ref_log_probs: {algorithm.name} asks the reference about prompts with "
+            "other prompts' replies, which change from epoch to epoch; leave it out."
+        )
 
 
 def _check_held_out(data: DataConfig, config: TrainConfig) -> None:

@@ -32,8 +32,7 @@ _REJECTED_MEDIA = ("rejected_images", "rejected_videos", "rejected_audios")
 _LABELS = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
 _USE = {
     "preference": "For pairs use --rlhf_type dpo.",
-    "labelled": "Labelled replies are for KTO, which this version does not have; the good ones "
-    "alone train by `swiftrl sft`.",
+    "labelled": "For replies labelled good or bad use --rlhf_type kto.",
     "instruction": "For replies without a rejected one use `swiftrl sft`.",
     "text": "For plain documents use `swiftrl pt`.",
     "prompt": "Prompts without replies are for --rlhf_type grpo.",

@@ -71,6 +71,17 @@ class EncodedDataset(Sequence[EncodedRow]):
         return result
 
     @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """[rows] float32 by name: the numbers that every row has."""
+        names = set.intersection(*(set(store.column_names) for store in self.stores))
+        result = {name: np.empty(len(self.order), dtype=np.float32) for name in sorted(names)}
+        for number, store in enumerate(self.stores):
+            here = self.order[:, 0] == number
+            for name, values in result.items():
+                values[here] = store.column(name)[self.order[here, 1]]
+        return result
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the rows and their order, by which a resumed run knows its data."""
         digest = hashlib.sha256(self.order.astype("<i8").tobytes())

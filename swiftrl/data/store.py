@@ -215,6 +215,15 @@ class Store:
     def __len__(self) -> int:
         return len(self._row_ends)
 
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the numbers that every row has."""
+        return tuple(self._columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """Return the [rows] numbers called `name`."""
+        return self._columns[name]
+
     def __getitem__(self, row: int) -> EncodedRow:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")

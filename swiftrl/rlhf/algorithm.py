@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from swiftrl.core.registry import Registry
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 __all__ = ["ALGORITHMS", "Algorithm", "LossInputs", "LossOutput", "RowKind"]
@@ -36,6 +37,7 @@ class LossInputs:
         columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
         sequence_values: further numbers of the sequences by name, [B] float32 (advantages).
         token_values: further numbers of the tokens by name, [N] float32 (engine_logps).
+        statistics: means over the whole optimizer step of what `estimate` gave, by name.
         training: False in evaluation: running statistics stay as they are.
     """
 
@@ -47,6 +49,7 @@ class LossInputs:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     sequence_values: Mapping[str, Tensor] = field(default_factory=dict)
     token_values: Mapping[str, Tensor] = field(default_factory=dict)
+    statistics: Mapping[str, float] = field(default_factory=dict)
     training: bool = True
 
     def per_sequence(self, values_N: Tensor) -> Tensor:
@@ -114,6 +117,28 @@ class Algorithm(ABC, Generic[Settings]):
         the same however the step is divided.
         """
         return False
+
+    @property
+    def estimates(self) -> bool:
+        """Whether `estimate` is asked on mismatched rows before each step's losses."""
+        return False
+
+    def estimate(self, inputs: LossInputs) -> Mapping[str, tuple[Tensor, float]]:
+        """Return sums and counts, by name, on a micro-batch's prompts with others' replies.
+
+        Their quotient over the whole step, taken without gradient, is in `LossInputs.statistics`.
+        """
+        raise NotImplementedError
+
+    def check_columns(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Refuse training rows that as a whole cannot teach anything.
+
+        Args:
+            columns: [rows] numbers of the rows by name.
+
+        Raises:
+            DataError: what is wrong, and which algorithm fits.
+        """
 
     @abstractmethod
     def loss(self, inputs: LossInputs) -> LossOutput:

@@ -27,13 +27,15 @@ def held_out_loss(
         passes: the policy and the algorithm.
         data: held-out rows, or None.
         config: settings.
-        global_batch: rows that a coupled loss sees at once, as in training.
+        global_batch: rows that a coupled or estimating loss sees at once, as in training.
     """
     if data is None or not len(data):
         return None
     per_pass = config.per_device_eval_batch_size or config.per_device_train_batch_size
     processes = passes.processes
-    group = global_batch if passes.algorithm.coupled else per_pass * processes.world_size
+    algorithm = passes.algorithm
+    whole = algorithm.coupled or algorithm.estimates
+    group = global_batch if whole else per_pass * processes.world_size
 
     def measure() -> dict[str, float]:
         """Return each metric over all held-out rows and processes, divided once."""
@@ -44,6 +46,7 @@ def held_out_loss(
             micro_batch_size=per_pass,
             rank=processes.rank,
             world_size=processes.world_size,
+            contrast=algorithm.estimates,
         )
         mine = Sums()
         for batches in feed.steps(0, len(data), group):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import numpy as np
 from swiftrl.core.errors import DataError
 from swiftrl.data.batch import TreeBatch, make_tree, pack
 from swiftrl.data.mix import permutation
+from swiftrl.rlhf.contrast import mismatched_rows
 
 __all__ = ["Feed", "MicroBatch", "Rows", "collate", "epoch_permutation", "share_of"]
 
@@ -43,11 +44,14 @@ class MicroBatch:
         batch: the rows folded into trees, on the host.
         position: of the first row in the stream; with the seed it decides dropout.
         origins: where each row comes from, for messages.
+        contrast: the rows' prompts with other rows' replies, for algorithms that estimate
+            something on them; or None.
     """
 
     batch: TreeBatch
     position: int
     origins: tuple[str, ...]
+    contrast: TreeBatch | None = None
 
     @property
     def num_rows(self) -> int:
@@ -98,6 +102,7 @@ class Feed:
         micro_batch_size: most rows of a forward pass.
         rank: of this process.
         world_size: processes.
+        contrast: whether micro-batches carry their prompts with other rows' replies too.
     """
 
     def __init__(
@@ -109,7 +114,9 @@ class Feed:
         micro_batch_size: int,
         rank: int = 0,
         world_size: int = 1,
+        contrast: bool = False,
     ) -> None:
+        self.contrast = contrast
         self.data, self.seed, self.shuffle = data, seed, shuffle
         self.micro_batch_size = micro_batch_size
         self.rank, self.world_size = rank, world_size
@@ -141,7 +148,11 @@ class Feed:
         batches = []
         for first in range(mine.start, mine.stop, self.micro_batch_size):
             positions = range(first, min(first + self.micro_batch_size, mine.stop))
-            batches.append(collate([pick(position) for position in positions], first))
+            micro = collate([pick(position) for position in positions], first)
+            if self.contrast:
+                rows = mismatched_rows(pick, positions, *bounds)
+                micro = replace(micro, contrast=collate(rows, first).batch)
+            batches.append(micro)
         return batches
 
     def _picker(self, bounds: tuple[int, int]) -> Callable[[int], Any]:

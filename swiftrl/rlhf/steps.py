@@ -6,7 +6,7 @@ Suffixes: N trained tokens of a micro-batch, S trained tokens of a whole step ov
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -100,9 +100,10 @@ class Passes:
         alone = self.processes.world_size == 1 and len(batches) == 1
         if self.algorithm.coupled and not alone:
             return self._coupled(batches, trained, scale)
+        statistics = self._estimated(batches)
         outputs = []
         for number, micro in enumerate(batches, start=1):
-            inputs = self._inputs(micro, training=True)
+            inputs = replace(self._inputs(micro, training=True), statistics=statistics)
             output = self.algorithm.loss(inputs)
             trained.backward(output.sum * scale, last=number == len(batches))
             outputs.append(output)
@@ -115,9 +116,23 @@ class Passes:
         if self.algorithm.coupled:
             step, _ = self._gathered([self._inputs(micro, training=False) for micro in batches])
             return self._counted_once(self.algorithm.loss(step))
+        statistics = self._estimated(batches)
+        inputs = (self._inputs(micro, training=False) for micro in batches)
         return _to_sums(
-            [self.algorithm.loss(self._inputs(micro, training=False)) for micro in batches]
+            [self.algorithm.loss(replace(part, statistics=statistics)) for part in inputs]
         )
+
+    @torch.no_grad()
+    def _estimated(self, batches: Sequence[MicroBatch]) -> dict[str, float]:
+        """Return the step's means of what the algorithm estimates on mismatched rows."""
+        if not self.algorithm.estimates:
+            return {}
+        mine = Sums()
+        for micro in batches:
+            if micro.contrast is not None and len(micro.contrast.target_ids):
+                inputs = self._inputs(replace(micro, batch=micro.contrast), training=False)
+                mine.add(_fetched(self.algorithm.estimate(inputs).items()).values)
+        return merged(self.processes.gather(mine.values)).means()
 
     def _switch(self, *, training: bool) -> None:
         """Put the model into its mode; walking through all modules takes time on small models."""
@@ -248,11 +263,15 @@ def _joined(parts: Sequence[LossInputs], device: torch.device) -> LossInputs:
 
 def _to_sums(outputs: Sequence[LossOutput]) -> Sums:
     """Bring sums and counts to the host, all tensors in one copy."""
-    named = [
+    return _fetched(
         (name, pair)
         for output in outputs
         for name, pair in (("loss", (output.sum, output.count)), *output.metrics.items())
-    ]
+    )
+
+
+def _fetched(pairs: Iterable[tuple[str, tuple[Tensor | float, Tensor | float]]]) -> Sums:
+    named = list(pairs)
     tensors = [value.detach() for _, pair in named for value in pair if isinstance(value, Tensor)]
     fetched = iter(
         torch.stack([t.float().reshape(()) for t in tensors]).tolist() if tensors else []

@@ -117,6 +117,7 @@ class Trainer:
                 micro_batch_size=config.per_device_train_batch_size,
                 rank=processes.rank,
                 world_size=processes.world_size,
+                contrast=algorithm.estimates,
             )
         )
         self.saver = Saver(

@@ -13,7 +13,7 @@ from PIL import Image
 from swiftrl.core.errors import DataError
 from swiftrl.data.builtin.load import SPLITS, names, path
 
-TEXT_SETS = ("instructions", "preferences", "pretrain", "prompts")
+TEXT_SETS = ("instructions", "labelled", "preferences", "pretrain", "prompts")
 PICTURE_SETS = ("vl-instructions", "vl-preferences")
 
 

@@ -21,8 +21,8 @@ def refusal(values, kind, **settings):
 
 def test_a_labelled_row_given_to_dpo():
     assert refusal({"messages": CHAT, "label": True}, "preference") == (
-        'row needs "rejected_response"; found "messages", "label". Labelled replies are for KTO, '
-        "which this version does not have; the good ones alone train by `swiftrl sft`."
+        'row needs "rejected_response"; found "messages", "label". For replies labelled good or '
+        "bad use --rlhf_type kto."
     )
 
 

@@ -18,6 +18,7 @@ CASES = {
     **{name: (name, {}) for name in ALGORITHMS.names() if name != "dpo"},
     # With a small beta the sigmoid is a line, and a loss that mixes rows would not show it.
     **{f"dpo-{loss}": ("dpo", {"loss_type": [loss], "beta": 1.0}) for loss in DPO_LOSSES},
+    **{f"kto-{loss}": ("kto", {"loss_type": loss}) for loss in ("bco", "apo_zero_unpaired")},
     "dpo-sigmoid-bco_pair-rpo": ("dpo", {"loss_type": ["sigmoid", "bco_pair"], "rpo_alpha": 1.0}),
 }
 

@@ -104,7 +104,8 @@ def tiny_rows(
             if kind == "prompt"
             else {}
         )
-        rows.append(Row(tuple(replies), {}, f"tiny.jsonl:{index + 1}", **rolled))
+        columns = {"label": float(index % 3 > 0)} if kind == "labelled" else {}
+        rows.append(Row(tuple(replies), columns, f"tiny.jsonl:{index + 1}", **rolled))
     return rows
 
 
