@@ -2,6 +2,7 @@
 
 import os
 
+import device
 from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,3 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # How long an example takes says how busy the machine is, not whether it is right.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="what the tests run on, e.g. npu")
+
+
+def pytest_configure(config):
+    device.choose(config.getoption("--device"))
