@@ -7,9 +7,12 @@ import random
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from swiftrl.core.errors import BackendError
+
+if TYPE_CHECKING:
+    from swiftrl.backends.kernels import Kernels
 
 __all__ = ["Backend", "Capabilities", "Check", "Memory", "Role"]
 
@@ -28,7 +31,7 @@ class Capabilities:
         float64: has double precision on the device.
         complex: has complex numbers on the device.
         fused_adamw: torch.optim.AdamW(fused=True) works.
-        grouped_mm: has a grouped matrix product for mixtures of experts.
+        grouped_mm: PyTorch's grouped matrix product runs, for mixtures of experts.
         compile: torch.compile is worth turning on by default.
         attention: implementations transformers may use, best first.
         quant_load: quantised weights that can be trained on or served.
@@ -204,6 +207,12 @@ class Backend:
                 f"--torch_dtype {requested}: {self.name} cannot train in it. Use one of: {usable}."
             )
         return requested
+
+    def kernels(self) -> Kernels:
+        """Return the fused kernels that this hardware has of its own."""
+        from swiftrl.backends.kernels import Kernels
+
+        return Kernels(source=self.name)
 
     def doctor(self) -> list[Check]:
         """Return what `swiftrl env` reports about this hardware in particular."""

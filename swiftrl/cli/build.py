@@ -39,7 +39,10 @@ from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
 from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
 from swiftrl.rlhf.run_state import default_accumulation
+from swiftrl.rlhf.scoring import causal_lm
 from swiftrl.rlhf.trainer import Trainer, TrainResult, default_learning_rate
+from swiftrl.rlhf.tree_attention import sdpa_kernel
+from swiftrl.rlhf.tree_kernels import checked_kernels, choose_tree_kernel
 from swiftrl.templates.config import TemplateConfig
 from swiftrl.templates.template import Template
 
@@ -224,10 +227,12 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     settings, algorithm = run.settings, run.algorithm
     online = isinstance(algorithm, OnlineAlgorithm)
     model = _trainable(settings, loaded)
+    compute_dtype = getattr(torch, settings[ModelConfig].torch_dtype or "float32")
     policy = Policy(
         model,
         layout=settings[TrainConfig].layout,
-        compute_dtype=getattr(torch, settings[ModelConfig].torch_dtype or "float32"),
+        compute_dtype=compute_dtype,
+        **_kernels(run, model, compute_dtype),
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
         temperature=algorithm.config.temperature if online else 1.0,
         pictures=picture_probe(template),
@@ -240,6 +245,20 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
         f"layout {policy.layout.layout} ({policy.layout.reason})"
     )
     return policy
+
+
+def _kernels(run: _Run, model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what computes the model's operations, as arguments of `Policy`."""
+    config = run.settings[TrainConfig]
+    if not config.fused_kernels:
+        return {"fused": False, "kernel": sdpa_kernel}
+    device = run.backend.current_device()
+    kernels = checked_kernels(run.backend, device, dtype)
+    if config.layout == "rows":
+        return {"kernels": kernels}
+    text = causal_lm(model).config.get_text_config(decoder=True)
+    able = run.backend.capabilities.attention
+    return {"kernels": kernels, "kernel": choose_tree_kernel(kernels, able, text, device, dtype)}
 
 
 def _trainable(settings: Settings, loaded: LoadedModel) -> nn.Module:

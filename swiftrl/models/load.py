@@ -150,6 +150,8 @@ def load_model(
         raise ModelError(f"{resolved.path}: loading failed: {error}") from error
     _check_report(resolved, report)
     _check_vocabulary(resolved, model, tokenizer)
+    if not backend.capabilities.grouped_mm:
+        model.set_experts_implementation("eager")
     model = model.to(backend.current_device()).eval()
     if is_hub_id(resolved.name) and not Path(resolved.name).is_dir():
         # What saved adapters record as their base: the id, not this machine's cache folder.

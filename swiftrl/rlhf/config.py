@@ -54,6 +54,12 @@ class TrainConfig:
         "How a batch is laid out: tree (shared prompts run once), rows (padded), or auto.",
         choices=("auto", "tree", "rows"),
     )
+    fused_kernels: bool = setting(
+        True,
+        "Run chains of small operations, mixtures of experts and tree attention as fused ones, of "
+        "this package and of the hardware's libraries. Each is tried out against the plain one "
+        "first. false: plain PyTorch.",
+    )
     logging_steps: int = setting(5, "Steps between lines of metrics.")
     eval_strategy: str | None = setting(
         None,

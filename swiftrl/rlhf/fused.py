@@ -15,7 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swiftrl.backends.kernels import NONE, Kernels
 from swiftrl.backends.products import row_slices
+from swiftrl.rlhf.fused_attention import rotary_forward, with_rotary
+from swiftrl.rlhf.fused_experts import experts_forward, with_experts
 from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
 from swiftrl.rlhf.fused_ops import (
     ACTIVATIONS,
@@ -25,8 +28,13 @@ from swiftrl.rlhf.fused_ops import (
     result_dtype,
     rms_norm,
 )
+from swiftrl.rlhf.trials import agree, sample
 
 __all__ = ["fuse", "linear_forward", "restore", "unfuse"]
+
+
+RmsNorm = Callable[[Tensor, Tensor, float], Tensor]
+Swiglu = Callable[[Tensor, Tensor], Tensor]
 
 
 def linear_forward(module: nn.Linear, x: Tensor, *, products: torch.dtype) -> Tensor:
@@ -85,23 +93,41 @@ def _lora_forward(
 
 
 def _norm_forward(
-    module: Any, x: Tensor, *args: Any, eps: float, offset: float, **kwargs: Any
+    module: Any,
+    x: Tensor,
+    *args: Any,
+    eps: float,
+    offset: float,
+    kernel: RmsNorm | None = None,
+    **kwargs: Any,
 ) -> Tensor:
     if args or kwargs:  # a gate, say
         return type(module).forward(module, x, *args, **kwargs)
-    return rms_norm(x, module.weight, eps=eps, offset=offset)
+    if kernel is None or not x.numel():
+        return rms_norm(x, module.weight, eps=eps, offset=offset)
+    return kernel(x, module.weight + offset if offset else module.weight, eps)
 
 
-def _mlp_forward(module: Any, x: Tensor, *, activation: int, products: torch.dtype) -> Tensor:
+def _mlp_forward(
+    module: Any,
+    x: Tensor,
+    *,
+    activation: int,
+    products: torch.dtype,
+    kernel: Swiglu | None = None,
+) -> Tensor:
     parts = (module.gate_proj, module.up_proj, module.down_proj)
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() and kernel is None:
         return _mlp_by_slices(module, x, ACTIVATIONS[activation].value_)
-    if all(map(_is_fused_lora, parts)):
+    if all(map(_is_fused_lora, parts)) and torch.is_grad_enabled():
         loras = [_plain_lora(part) for part in parts]
         gate, up, down = loras
         if gate and up and down and not (gate.dropout or up.dropout or down.dropout):
             return lora_mlp(x, gate, up, down, activation=activation, products=products)
-    return module.down_proj(gated(module.gate_proj(x), module.up_proj(x), activation))
+    multiplied = (
+        kernel if kernel is not None and x.numel() else partial(gated, activation=activation)
+    )
+    return module.down_proj(multiplied(module.gate_proj(x), module.up_proj(x)))
 
 
 def _mlp_by_slices(module: Any, x: Tensor, activate_: Callable[[Tensor], Tensor]) -> Tensor:
@@ -133,21 +159,25 @@ def _fused_lora(module: nn.Module, products: torch.dtype) -> Callable[..., Tenso
     return partial(_lora_forward, module, products=products)
 
 
-def _fused_norm(module: Any) -> Callable[..., Tensor] | None:
+def _fused_norm(module: Any, kernel: RmsNorm | None) -> Callable[..., Tensor] | None:
     weight = getattr(module, "weight", None)
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     named = "RMSNorm" in type(module).__name__
     # A buffer of that name need not be what the layer multiplies by.
     if not named or not isinstance(weight, nn.Parameter) or weight.dim() != 1 or eps is None:
         return None
-    for offset in (0.0, 1.0):
-        candidate = partial(_norm_forward, module, eps=float(eps), offset=offset)
-        if _agree(module, candidate, len(weight), weight):
-            return candidate
+    x = sample(1, 5, len(weight), like=weight)
+    for by in dict.fromkeys((kernel, None)):
+        for offset in (0.0, 1.0):
+            candidate = partial(_norm_forward, module, eps=float(eps), offset=offset, kernel=by)
+            if agree(module, candidate, x, dtype=weight.dtype):
+                return candidate
     return None
 
 
-def _fused_mlp(module: Any, products: torch.dtype) -> Callable[..., Tensor] | None:
+def _fused_mlp(
+    module: Any, products: torch.dtype, kernel: Swiglu | None
+) -> Callable[..., Tensor] | None:
     parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
     if not all(isinstance(part, nn.Module) for part in parts) or not hasattr(module, "act_fn"):
         return None
@@ -155,51 +185,41 @@ def _fused_mlp(module: Any, products: torch.dtype) -> Callable[..., Tensor] | No
     weight = next(module.parameters(), None)
     if inputs is None or weight is None:
         return None
-    for activation in range(len(ACTIVATIONS)):
-        candidate = partial(_mlp_forward, module, activation=activation, products=products)
-        if _agree(module, candidate, inputs, weight):
+    x = sample(1, 5, inputs, like=weight)
+    for by, activation in dict.fromkeys(
+        [(kernel, 0), *((None, i) for i in range(len(ACTIVATIONS)))]
+    ):
+        candidate = partial(
+            _mlp_forward, module, activation=activation, products=products, kernel=by
+        )
+        if agree(module, candidate, x, dtype=weight.dtype):
             return candidate
     return None
 
 
-def _agree(module: nn.Module, candidate: Callable[..., Tensor], width: int, like: Tensor) -> bool:
-    """Whether a replacement gives the module's values, to rounding."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 5, width, generator=generator).to(like.device, like.dtype)
-    training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            expected, found = module(x), candidate(x)
-    except (AttributeError, RuntimeError, TypeError, ValueError):
-        # A module of another make wants more than a tensor, such as a gate.
-        return False
-    finally:
-        module.train(training)
-    if not isinstance(expected, Tensor) or expected.shape != found.shape:
-        return False
-    tolerance = 1e-5 if like.dtype == torch.float32 else 3e-2
-    error = (found.float() - expected.float()).square().mean().sqrt()
-    return bool(error <= tolerance * expected.float().square().mean().sqrt())
-
-
-def fuse(model: nn.Module, products: torch.dtype) -> int:
+def fuse(model: nn.Module, products: torch.dtype, kernels: Kernels = NONE) -> int:
     """Replace the forwards of a model's modules by fused ones of the same value.
 
     Args:
         model: adapters included.
         products: type of the matrix products of frozen layers.
+        kernels: what the hardware has of its own.
 
     Returns:
         how many modules were changed.
     """
     changed = 0
     modules = [m for m in model.modules() if "forward" not in m.__dict__]
-    for find in (
+    finders: list[Callable[[nn.Module], Callable[..., Any] | None]] = [
         lambda m: _fused_lora(m, products),
-        _fused_norm,
-        lambda m: _fused_mlp(m, products),
-    ):
+        lambda m: _fused_norm(m, kernels.rms_norm),
+        lambda m: _fused_mlp(m, products, kernels.swiglu),
+    ]
+    if kernels.experts is not None:
+        finders.append(partial(with_experts, kernels=kernels.experts))
+    if kernels.rotary is not None:
+        finders.append(partial(with_rotary, rotary=kernels.rotary))
+    for find in finders:
         for module in modules:
             replacement = find(module)
             if replacement is not None:
@@ -218,4 +238,7 @@ def restore(model: nn.Module, forwards: tuple[Callable[..., Tensor], ...]) -> No
 
 def unfuse(model: nn.Module) -> None:
     """Undo `fuse`."""
-    restore(model, (_lora_forward, _norm_forward, _mlp_forward))
+    restore(
+        model,
+        (_lora_forward, _norm_forward, _mlp_forward, experts_forward, rotary_forward),
+    )

@@ -211,6 +211,8 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 
 
 def _gelu_tanh_slope_(g: Tensor, x: Tensor) -> Tensor:
+    if g.device.type != "cpu":  # not every accelerator writes it to a given place
+        return torch.ops.aten.gelu_backward(g, x, approximate="tanh")
     return torch.ops.aten.gelu_backward.grad_input(g, x, approximate="tanh", grad_input=g)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from swiftrl.backends.kernels import NONE, Kernels
 from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
@@ -47,6 +48,7 @@ class Policy:
         kernel: what computes tree attention.
         gradient_checkpointing: recompute activations in the backward pass.
         fused: replace chains of small operations by single ones of the same value.
+        kernels: the hardware's own for some of these.
         temperature: of the distribution.
         probe: check the tree layout on a few tokens before relying on it.
         pictures: a batch with a picture, to check a multimodal model's layout on.
@@ -62,6 +64,7 @@ class Policy:
         kernel: AttentionKernel = block_kernel,
         gradient_checkpointing: bool = False,
         fused: bool = True,
+        kernels: Kernels = NONE,
         temperature: float = 1.0,
         probe: bool = True,
         pictures: TreeBatch | None = None,
@@ -80,6 +83,7 @@ class Policy:
         )
         self._kernel = kernel
         self._fused = fused
+        self._kernels = kernels
         self._temperature = temperature
         self._scorer = self._score(model, temperature)
         self._reference: Reference | None = None
@@ -145,7 +149,7 @@ class Policy:
         products = product_dtype(next(model.parameters()).device, compute)
         if self._fused:
             for part in self.parallel.parts(model):
-                fuse(causal_lm(part), products)
+                fuse(causal_lm(part), products, self._kernels)
             if products != compute and widen(causal_lm(model)):
                 compute = products
         scorer = Scorer(

@@ -9,9 +9,9 @@ Shapes: T packed tokens, H query heads, K key-value heads, D head width, q queri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,8 @@ __all__ = [
     "sdpa_kernel",
     "use_attention",
 ]
+
+Made = TypeVar("Made")
 
 NAME = "swiftrl_tree"
 SEGMENTS = "tree_segments"
@@ -103,25 +105,24 @@ class Segments:
     kernel: AttentionKernel
     read_rows: Tensor | None = None
     last: bool = False
-    _plans: dict[int | None, tuple[list[Piece], list[Call]]] = field(
-        default_factory=dict, repr=False
-    )
-    _masks: dict[Any, Tensor | None] = field(default_factory=dict, repr=False)
+    _made: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what `make` gives for `key`, made once a batch; layers share it."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def plan(self, window: int | None) -> tuple[list[Piece], list[Call]]:
         """Return the pieces that make up the row, in order, and the calls over them."""
-        if window not in self._plans:
-            self._plans[window] = _plan(self.shapes, window)
-        return self._plans[window]
+        return self.once(("plan", window), lambda: _plan(self.shapes, window))
 
     def mask(self, call: Call, window: int | None, like: Tensor) -> Tensor | None:
         """Return the mask [q, s] added to a call's scores, or None where it is plainly causal."""
         pieces, _ = self.plan(window)
         query, keys = pieces[call.query], tuple(pieces[index] for index in call.keys)
-        key = (query, keys, window, like.dtype, like.device)
-        if key not in self._masks:
-            self._masks[key] = _mask(query, keys, window, like)
-        return self._masks[key]
+        name = ("mask", query, keys, window, like.dtype, like.device)
+        return self.once(name, lambda: _mask(query, keys, window, like))
 
 
 def _plan(shapes: tuple[TreeShape, ...], window: int | None) -> tuple[list[Piece], list[Call]]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shutil
+from typing import TYPE_CHECKING
 
 from swiftrl.backends.base import Backend, Capabilities, Check
+
+if TYPE_CHECKING:
+    from swiftrl.backends.kernels import Kernels
 
 # Published pairs of torch and torch_npu: minor versions are equal.
 _SOURCE_CANN = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
@@ -14,6 +18,12 @@ _SOURCE_CANN = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
 
 class AscendBackend(Backend):
     """NPUs. torch loads torch_npu by itself, through the entry point "torch.backends"."""
+
+    def kernels(self) -> Kernels:
+        """Return torch_npu's fused operators."""
+        from swiftrl.backends.npu_operators import NPU_KERNELS
+
+        return NPU_KERNELS
 
     def doctor(self) -> list[Check]:
         """Add CANN, the driver's tool, and whether torch_npu matches torch."""
@@ -65,7 +75,7 @@ BACKEND = AscendBackend(
     dist_backend="cpu:gloo,npu:hccl",
     visible_env="ASCEND_RT_VISIBLE_DEVICES",
     ray_resource="NPU",
-    capabilities=Capabilities(float64=False, complex=False, grouped_mm=True),
+    capabilities=Capabilities(float64=False, complex=False),
     environment={
         "train": {
             "HCCL_CONNECT_TIMEOUT": "600",

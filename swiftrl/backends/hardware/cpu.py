@@ -107,6 +107,7 @@ BACKEND = CpuBackend(
     environment={"train": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}},
     capabilities=Capabilities(
         fp16=False,
+        grouped_mm=True,
         attention=("sdpa", "eager"),
         quant_load=("bnb", "gptq", "awq"),
         quant_export=("gptq", "awq", "bnb"),
