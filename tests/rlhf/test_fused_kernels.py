@@ -188,7 +188,7 @@ def test_generation_has_the_modules_own_forward(hardware):
     expected = model.generate(ids, max_new_tokens=4, do_sample=False)
     policy = with_kernels(model.to(device), kernels)
     calls.clear()
-    with policy.plain_attention():
+    with policy.generating():
         found = model.generate(ids.to(device), max_new_tokens=4, do_sample=False)
     assert torch.equal(found.cpu(), expected)
     assert calls["rotary"] == calls["attention"] == 0
