@@ -29,6 +29,8 @@ LOSSES = (
     "aot_unpaired", "apo_zero", "apo_down", "discopop", "sigmoid_norm",
 )  # fmt: skip
 
+DIVERGENCES = ("forward_kl", "js_divergence", "alpha_divergence")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -47,7 +49,7 @@ def smoothing(kind: str) -> float:
     return 0.1 if kind in ("robust", "exo_pair") else 0.0
 
 
-def theirs_on(kind, logps, ref_logps, mask, beta) -> float:
+def theirs_on(kind, logps, ref_logps, mask, beta, divergence="reverse_kl") -> float:
     """Return TRL's loss, computed by its own method on given log-probabilities [2B, R]."""
     from trl import DPOTrainer
 
@@ -64,7 +66,8 @@ def theirs_on(kind, logps, ref_logps, mask, beta) -> float:
         accelerator=accelerator, model=SimpleNamespace(training=True), beta=beta, ld_alpha=None,
         precompute_ref_logps=True,
         loss_types=[kind], loss_weights=[1.0], label_smoothing=smoothing(kind),
-        f_divergence_type="reverse_kl", use_weighting=False, aux_loss_enabled=False, _tp_size=1,
+        f_divergence_type=divergence, f_alpha_divergence_coef=0.3, use_weighting=False,
+        aux_loss_enabled=False, _tp_size=1,
         _total_train_tokens=0, args=SimpleNamespace(discopop_tau=0.05),
         _metrics=defaultdict(lambda: defaultdict(list)),
     )  # fmt: skip
@@ -88,7 +91,7 @@ def theirs_on(kind, logps, ref_logps, mask, beta) -> float:
     return float(DPOTrainer._compute_loss(trainer, Model(), inputs, False))
 
 
-def ours_on(kind, logps, ref_logps, mask, beta) -> float:
+def ours_on(kind, logps, ref_logps, mask, beta, divergence="reverse_kl") -> float:
     from swiftrl.rlhf.algorithm import LossInputs
     from swiftrl.rlhf.algorithms.dpo import Dpo, DpoConfig
 
@@ -96,7 +99,10 @@ def ours_on(kind, logps, ref_logps, mask, beta) -> float:
     order = torch.arange(2 * half).view(2, half).T.flatten()
     chosen = mask[order].bool()
     index = torch.arange(2 * half)[:, None].expand_as(chosen)[chosen]
-    config = DpoConfig(beta=beta, loss_type=[kind], label_smoothing=smoothing(kind) or None)
+    config = DpoConfig(
+        beta=beta, loss_type=[kind], label_smoothing=smoothing(kind) or None,
+        f_divergence_type=divergence, f_alpha_divergence_coef=0.3,
+    )  # fmt: skip
     algorithm = Dpo(config)
     if kind == "bco_pair":
         # TRL 1.16 leaves out the running mean of rewards that the paper subtracts.
@@ -117,7 +123,9 @@ def ours_on(kind, logps, ref_logps, mask, beta) -> float:
 def compare_losses() -> float:
     """Return the largest relative difference over all losses and three random batches."""
     worst = 0.0
-    for kind in LOSSES:
+    cases = [(kind, "reverse_kl") for kind in LOSSES]
+    cases += [(kind, divergence) for kind in ("sigmoid", "hinge") for divergence in DIVERGENCES]
+    for kind, divergence in cases:
         for seed in range(3):
             generator = torch.Generator().manual_seed(seed)
             lengths = torch.randint(3, 12, (8, 1), generator=generator)
@@ -125,9 +133,12 @@ def compare_losses() -> float:
             logps = -torch.rand(8, 12, generator=generator) * 3
             ref = logps + torch.randn(8, 12, generator=generator)
             logps, ref = logps * mask, ref * mask
-            ours, theirs = (f(kind, logps, ref, mask, 0.3) for f in (ours_on, theirs_on))
+            ours, theirs = (
+                f(kind, logps, ref, mask, 0.3, divergence) for f in (ours_on, theirs_on)
+            )
             worst = max(worst, relative(ours, theirs))
-        print(f"{kind:>14}  ours {ours:.7f}  TRL {theirs:.7f}")
+        name = kind if divergence == "reverse_kl" else f"{kind} {divergence}"
+        print(f"{name:>24}  ours {ours:.7f}  TRL {theirs:.7f}")
     return worst
 
 

@@ -7,6 +7,8 @@ log pi - log pi_ref, and the result is [B], one loss a pair, before any mean.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, relu
@@ -21,6 +23,7 @@ __all__ = [
     "discopop_loss",
     "dpo_loss",
     "exo_pair_loss",
+    "f_derivative",
     "hinge_loss",
     "ipo_loss",
     "length_desensitised_weights",
@@ -57,6 +60,33 @@ def dpo_loss(
     """
     logit_B = beta * (chosen_logratio_B - rejected_logratio_B)
     return -(1 - label_smoothing) * logsigmoid(logit_B) - label_smoothing * logsigmoid(-logit_B)
+
+
+def f_derivative(logratio_B: Tensor, *, divergence: str, alpha: float = 0.5) -> Tensor:
+    """Implicit reward of f-DPO over beta, Wang et al. 2023 (arXiv:2309.16240), table 1: f'(u).
+
+    u = pi / pi_ref. reverse_kl: log u (+ 1, which cancels in a pair); forward_kl: -1/u;
+    js_divergence: log(2u / (1 + u)); alpha_divergence: (1 - u^-alpha) / alpha.
+
+    Deviations: forward_kl is 1 - 1/u here, so that every f' is 0 at u = 1 (differences of pairs are
+    the same). TRL parametrises alpha_divergence by 1 - alpha of the paper:
+    (u^(alpha - 1) - 1) / (alpha - 1), which is forward KL at 0 and reverse KL at 1; so do we.
+    Exponents are bounded by 20.
+
+    Args:
+        logratio_B: [B] sum of log pi - log pi_ref over a reply.
+        divergence: one of the four.
+        alpha: of alpha_divergence.
+
+    Returns:
+        [B], the log-ratio itself for reverse_kl.
+    """
+    if divergence == "js_divergence":
+        return logsigmoid(logratio_B) + math.log(2)
+    power = {"reverse_kl": 0.0, "forward_kl": -1.0, "alpha_divergence": alpha - 1}[divergence]
+    if power == 0:
+        return logratio_B
+    return torch.expm1((power * logratio_B).clamp(max=LOG_RATIO_BOUND)) / power
 
 
 def robust_dpo_loss(

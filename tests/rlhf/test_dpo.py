@@ -7,7 +7,8 @@ import torch
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.algorithm import LossInputs
-from swiftrl.rlhf.algorithms.dpo import LOSS_TYPES, LOSSES, Dpo, DpoConfig
+from swiftrl.rlhf.algorithms.dpo import LOSS_TYPES, Dpo, DpoConfig
+from swiftrl.rlhf.dpo_losses import LOSSES
 
 # Two pairs: replies of 2 and 1 tokens, then of 1 and 3 tokens.
 INDEX = torch.tensor([0, 0, 1, 2, 3, 3, 3])
@@ -38,6 +39,15 @@ def softplus(x: float) -> float:
 def test_sigmoid_sums_tokens():
     """Log-ratio sums: pair 1: 1.0 and -0.5; pair 2: 0.5 and -1.0. Both margins are 1.5."""
     assert loss_of(DpoConfig(beta=0.5)) == pytest.approx(softplus(-0.75))
+
+
+def test_another_divergence_changes_the_rewards():
+    """Log-ratios (1, -0.5) and (0.5, -1) become 1 - e^-x before beta."""
+    config = DpoConfig(beta=0.5, f_divergence_type="forward_kl")
+    first = math.exp(0.5) - math.exp(-1.0)
+    second = math.exp(1.0) - math.exp(-0.5)
+    expected = (softplus(-0.5 * first) + softplus(-0.5 * second)) / 2
+    assert loss_of(config) == pytest.approx(expected)
 
 
 def test_ipo_averages_tokens():
@@ -124,6 +134,7 @@ def test_every_loss_type_has_a_loss_and_a_gradient():
         (DpoConfig(label_smoothing=0.1, loss_type=["hinge"]), "hinge has no label smoothing"),
         (DpoConfig(label_smoothing=0.0, loss_type=["exo_pair"]), "exo_pair needs more than 0"),
         (DpoConfig(discopop_tau=0.0), "--discopop_tau"),
+        (DpoConfig(f_divergence_type="forward_kl", loss_type=["ipo"]), "ipo needs reverse_kl"),
     ],
 )
 def test_settings_that_cannot_be_meant(config, words):

@@ -183,3 +183,26 @@ def test_dft_weighs_by_detached_probability():
     loss.sum().backward()
     assert loss.item() == pytest.approx(0.5 * LN2)
     assert logps.grad.item() == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize(
+    ("divergence", "alpha", "expected"),
+    [
+        ("reverse_kl", 0.5, math.log(4)),
+        ("forward_kl", 0.5, 1 - 1 / 4),
+        ("js_divergence", 0.5, math.log(8 / 5)),
+        ("alpha_divergence", 0.5, (1 / 2 - 1) / -0.5),
+        ("alpha_divergence", 0.0, 1 - 1 / 4),
+        ("alpha_divergence", 1.0, math.log(4)),
+    ],
+)
+def test_f_derivatives_by_hand(divergence, alpha, expected):
+    """At u = 4; every one is 0 at u = 1, and its gradient is right."""
+    ratio = t(math.log(4), 0.0).requires_grad_()
+
+    def derivative(value):
+        return offline.f_derivative(value, divergence=divergence, alpha=alpha)
+
+    assert derivative(ratio).tolist() == pytest.approx([expected, 0.0], abs=1e-12)
+    assert torch.autograd.gradcheck(derivative, (ratio,))
+    assert derivative(t(-1e4, 1e4)).isfinite().all()

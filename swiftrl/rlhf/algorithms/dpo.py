@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,11 @@ from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swiftrl.rlhf.dpo_losses import DpoPairs
+
 SMOOTHED = ("sigmoid", "robust", "exo_pair", "aot", "aot_unpaired")
+DIFFERENCES = ("sigmoid", "robust", "exo_pair", "hinge", "discopop", "sft")
+"""Losses of the two replies' difference alone, in which f-DPO's unknown term cancels."""
 COUPLED = ("aot", "aot_unpaired", "bco_pair")
 LOSS_TYPES = (
     "sigmoid", "robust", "exo_pair", "hinge", "ipo", "sigmoid_norm", "bco_pair", "sppo_hard",
@@ -46,20 +49,14 @@ class DpoConfig:
         "(LD-DPO, arXiv:2409.06411).",
     )
     discopop_tau: float = setting(0.05, "Temperature of discopop.")
-
-
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """[B] values of the pairs of a batch."""
-
-    chosen_logps: Tensor
-    rejected_logps: Tensor
-    chosen_logratio: Tensor
-    rejected_logratio: Tensor
-    chosen_length: Tensor
-    rejected_length: Tensor
-    chosen_nll: Tensor
-    delta: float
+    f_divergence_type: str = setting(
+        "reverse_kl",
+        "How distance from the reference is measured (f-DPO, arXiv:2309.16240).",
+        choices=("reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"),
+    )
+    f_alpha_divergence_coef: float = setting(
+        0.5, "Alpha of alpha_divergence, between forward (0) and reverse KL (1)."
+    )
 
 
 class Dpo(Algorithm[DpoConfig]):
@@ -90,6 +87,8 @@ class Dpo(Algorithm[DpoConfig]):
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the weighted sum of the losses asked for, counted in pairs."""
+        from swiftrl.rlhf.dpo_losses import LOSSES, dpo_metrics
+
         pairs = self._pairs(inputs)
         loss_B = pairs.chosen_logps.new_zeros(len(pairs.chosen_logps))
         for kind, weight in zip(self.config.loss_type, self.weights, strict=True):
@@ -97,7 +96,7 @@ class Dpo(Algorithm[DpoConfig]):
         if self.config.rpo_alpha is not None:
             loss_B = loss_B + self.config.rpo_alpha * pairs.chosen_nll
         return LossOutput(
-            loss_B.sum(), float(len(pairs.chosen_logps)), _metrics(pairs, self.config.beta)
+            loss_B.sum(), float(len(pairs.chosen_logps)), dpo_metrics(pairs, self.config.beta)
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,8 +108,9 @@ class Dpo(Algorithm[DpoConfig]):
         self.reward_sum = float(state["reward_sum"])
         self.reward_count = int(state["reward_count"])
 
-    def _pairs(self, inputs: LossInputs) -> _Pairs:
-        from swiftrl.rlhf.offline import length_desensitised_weights
+    def _pairs(self, inputs: LossInputs) -> DpoPairs:
+        from swiftrl.rlhf.dpo_losses import DpoPairs
+        from swiftrl.rlhf.offline import f_derivative, length_desensitised_weights
 
         weights_N = inputs.weights
         if self.config.ld_alpha is not None:
@@ -120,13 +120,18 @@ class Dpo(Algorithm[DpoConfig]):
         logps = inputs.per_sequence(weights_N * inputs.logps)
         ref = inputs.ref_logps if inputs.ref_logps is not None else inputs.logps.detach()
         logratio = logps - inputs.per_sequence(weights_N * ref)
+        score = f_derivative(
+            logratio,
+            divergence=self.config.f_divergence_type,
+            alpha=self.config.f_alpha_divergence_coef,
+        )
         length = inputs.per_sequence((weights_N > 0).to(inputs.logps.dtype))
         full_length = inputs.per_sequence(inputs.weights)
         nll = -inputs.per_sequence(inputs.weights * inputs.logps) / full_length.clamp(min=1)
-        return _Pairs(
-            logps[::2], logps[1::2], logratio[::2], logratio[1::2],
+        return DpoPairs(
+            logps[::2], logps[1::2], score[::2], score[1::2],
             length[::2].clamp(min=1), length[1::2].clamp(min=1), nll[::2],
-            self._shift(logratio, inputs.training),
+            self._shift(score, inputs.training),
         )  # fmt: skip
 
     def _shift(self, logratio: Tensor, training: bool) -> float:
@@ -140,120 +145,6 @@ class Dpo(Algorithm[DpoConfig]):
         elif self.reward_count:
             return self.reward_sum / self.reward_count
         return total / max(count, 1)
-
-
-def _pairwise(name: str) -> Callable[[_Pairs, DpoConfig], Tensor]:
-    """Return the loss `name` of offline.py on sums of log-ratios."""
-
-    def apply(pairs: _Pairs, config: DpoConfig) -> Tensor:
-        from swiftrl.rlhf import offline
-
-        function = getattr(offline, name)
-        return function(pairs.chosen_logratio, pairs.rejected_logratio, beta=config.beta)
-
-    return apply
-
-
-def _smoothed(name: str, unset: float) -> Callable[[_Pairs, DpoConfig], Tensor]:
-    """Return a loss that takes label smoothing; `unset` is its default."""
-
-    def apply(pairs: _Pairs, config: DpoConfig) -> Tensor:
-        from swiftrl.rlhf import offline
-
-        smoothing = unset if config.label_smoothing is None else config.label_smoothing
-        function = getattr(offline, name)
-        return function(
-            pairs.chosen_logratio,
-            pairs.rejected_logratio,
-            beta=config.beta,
-            label_smoothing=smoothing,
-        )
-
-    return apply
-
-
-def _mean(name: str) -> Callable[[_Pairs, DpoConfig], Tensor]:
-    """Return a loss on means of log-ratios by token."""
-
-    def apply(pairs: _Pairs, config: DpoConfig) -> Tensor:
-        from swiftrl.rlhf import offline
-
-        function = getattr(offline, name)
-        return function(
-            pairs.chosen_logratio / pairs.chosen_length,
-            pairs.rejected_logratio / pairs.rejected_length,
-            beta=config.beta,
-        )
-
-    return apply
-
-
-def _bco(pairs: _Pairs, config: DpoConfig) -> Tensor:
-    from swiftrl.rlhf.offline import bco_pair_loss
-
-    return bco_pair_loss(
-        pairs.chosen_logratio, pairs.rejected_logratio, beta=config.beta, delta=pairs.delta
-    )
-
-
-def _discopop(pairs: _Pairs, config: DpoConfig) -> Tensor:
-    from swiftrl.rlhf.offline import discopop_loss
-
-    return discopop_loss(
-        pairs.chosen_logratio,
-        pairs.rejected_logratio,
-        beta=config.beta,
-        tau=config.discopop_tau,
-    )
-
-
-def _aot(pairs: _Pairs, config: DpoConfig) -> Tensor:
-    from swiftrl.rlhf.offline import aot_loss
-
-    policy = pairs.chosen_logps - pairs.rejected_logps
-    reference = policy - (pairs.chosen_logratio - pairs.rejected_logratio)
-    return aot_loss(
-        policy,
-        reference.detach(),
-        beta=config.beta,
-        label_smoothing=config.label_smoothing or 0.0,
-    )
-
-
-LOSSES: dict[str, Callable[[_Pairs, DpoConfig], Tensor]] = {
-    "sigmoid": _smoothed("dpo_loss", 0.0),
-    "robust": _smoothed("robust_dpo_loss", 0.0),
-    "exo_pair": _smoothed("exo_pair_loss", 1e-3),
-    "aot_unpaired": _smoothed("aot_unpaired_loss", 0.0),
-    "aot": _aot,
-    "hinge": _pairwise("hinge_loss"),
-    "nca_pair": _pairwise("nca_pair_loss"),
-    "sppo_hard": _pairwise("sppo_hard_loss"),
-    "apo_zero": _pairwise("apo_zero_loss"),
-    "apo_down": _pairwise("apo_down_loss"),
-    "ipo": _mean("ipo_loss"),
-    "sigmoid_norm": _mean("sigmoid_norm_loss"),
-    "bco_pair": _bco,
-    "discopop": _discopop,
-    "sft": lambda pairs, config: pairs.chosen_nll,
-}
-
-
-def _metrics(pairs: _Pairs, beta: float) -> dict[str, tuple[Tensor | float, Tensor | float]]:
-    """Return implicit rewards and the like; a tie counts half towards accuracy."""
-    count = float(len(pairs.chosen_logps))
-    chosen = beta * pairs.chosen_logratio.detach()
-    rejected = beta * pairs.rejected_logratio.detach()
-    won = (chosen > rejected).float() + 0.5 * (chosen == rejected).float()
-    return {
-        "rewards/accuracies": (won.sum(), count),
-        "rewards/margins": ((chosen - rejected).sum(), count),
-        "rewards/chosen": (chosen.sum(), count),
-        "rewards/rejected": (rejected.sum(), count),
-        "logps/chosen": (pairs.chosen_logps.detach().sum(), count),
-        "logps/rejected": (pairs.rejected_logps.detach().sum(), count),
-        "nll_loss": (pairs.chosen_nll.detach().sum(), count),
-    }
 
 
 def _check(config: DpoConfig) -> None:
@@ -271,6 +162,7 @@ def _check(config: DpoConfig) -> None:
     if config.discopop_tau <= 0:
         raise ConfigError(f"--discopop_tau {config.discopop_tau}: expected a number above 0.")
     _check_smoothing(config)
+    _check_divergence(config)
 
 
 def _check_smoothing(config: DpoConfig) -> None:
@@ -289,6 +181,17 @@ def _check_smoothing(config: DpoConfig) -> None:
         raise ConfigError(
             f"--label_smoothing {smoothing}: {', '.join(plain)} has no label smoothing; it is "
             f"for {', '.join(SMOOTHED)}."
+        )
+
+
+def _check_divergence(config: DpoConfig) -> None:
+    if config.f_divergence_type == "reverse_kl":
+        return
+    fixed = [kind for kind in config.loss_type if kind not in DIFFERENCES]
+    if fixed:
+        raise ConfigError(
+            f"--f_divergence_type {config.f_divergence_type}: --loss_type {', '.join(fixed)} needs "
+            f"reverse_kl; other divergences are for {', '.join(DIFFERENCES)}."
         )
 
 
