@@ -12,7 +12,7 @@ from swiftrl.backends.base import Backend
 from swiftrl.backends.detect import detect
 from swiftrl.cli.loading import find_model, load_template
 from swiftrl.cli.online import load_prompts, make_rollouts
-from swiftrl.cli.reference import find_reference, on_main_first, set_reference
+from swiftrl.cli.reference import find_reference, set_reference
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError, SwiftRLError
@@ -75,12 +75,29 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     Raises:
         SwiftRLError: what the user must know.
     """
+    config = settings[TrainConfig]
     backend = detect("cpu" if settings[ModelConfig].use_cpu else None)
-    processes = Processes.start(backend, timeout_s=settings[TrainConfig].ddp_timeout)
+    processes = Processes.start(
+        backend, timeout_s=config.ddp_timeout, start_timeout_s=config.ddp_start_timeout
+    )
+    with processes.ending_together():
+        code = _train(settings, algorithm, command, backend, processes)
+    processes.leave()
+    return code
+
+
+def _train(
+    settings: Settings,
+    algorithm: Algorithm[Any],
+    command: str,
+    backend: Backend,
+    processes: Processes,
+) -> int:
     backend.seed_all(settings[TrainConfig].seed)
-    resolved = on_main_first(processes, lambda: find_model(settings[ModelConfig]))
+    processes.at("looking for the model")
+    resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))
     if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
-        on_main_first(processes, lambda: find_reference(settings))
+        processes.main_first(lambda: find_reference(settings))
     preflight(
         [*settings[DataConfig].dataset, *settings[DataConfig].val_dataset],
         use_hf=settings[ModelConfig].use_hf,
@@ -88,21 +105,25 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     )
     settings = _resolve(settings, algorithm, backend, processes)
     folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
+    processes.write_stacks_to(folder.path)
     parallel = choose_parallel(settings[ParallelConfig], processes, backend)
     run = _Run(settings, algorithm, backend, processes, parallel, folder)
     _show(run, command)
     try:
         template = load_template(settings, resolved, text_only=algorithm.row_kind == "text")
-        rows, held_out = on_main_first(processes, lambda: _data(run, template, resolved))
+        processes.at("reading the data")
+        rows, held_out = processes.main_first(lambda: _data(run, template, resolved))
         if isinstance(rows, EncodedDataset):
             algorithm.check_columns(rows.columns)
     except SwiftRLError:
         if processes.is_main:
             discard_if_unused(folder)
         raise
+    processes.at("loading the model")
     loaded = load_model(resolved, settings[ModelConfig], backend)
     policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
+        processes.at("preparing the reference")
         set_reference(settings, policy, rows, held_out, backend=backend, processes=processes)
     train_data, measured = _fed(run, rows, held_out, policy, template, loaded)
     trainer = Trainer(
@@ -121,9 +142,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
         shuffle=settings[DataConfig].dataset_shuffle,
         data_seed=settings[DataConfig].data_seed,
     )
-    result = trainer.train()
-    processes.leave()
-    return _finish(run, result)
+    return _finish(run, trainer.train())
 
 
 def _fed(

@@ -1,15 +1,19 @@
-"""Several processes: `NPROC_PER_NODE=2 swiftrl rlhf ...` starts torchrun's agent on these words."""
+"""Several processes: `NPROC_PER_NODE=2 swiftrl rlhf ...` starts them on these words."""
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 
 from swiftrl.cli.command import command_of
-from swiftrl.core.errors import ConfigError
+from swiftrl.cli.supervise import supervise
+from swiftrl.core.errors import BackendError, ConfigError
 
 __all__ = ["launch", "wants_launch"]
+
+DEFAULT_PORT = 29500
 
 
 def wants_launch(name: str) -> bool:
@@ -24,38 +28,56 @@ def wants_launch(name: str) -> bool:
 
 
 def launch(name: str, words: Sequence[str]) -> int:
-    """Run the processes; return 0, or the exit code of the first that failed.
+    """Run this machine's processes with torchrun's variables; return 0, or an exit code of theirs.
 
     SIGTERM reaches every process, so that it can save before it ends.
+
+    Raises:
+        BackendError: the port is taken.
+        ConfigError: variables that contradict each other.
     """
-    import logging
-
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    nodes = _number("NNODES", 1)
+    nodes, node = _number("NNODES", 1), _number("NODE_RANK", 0)
+    here = _number("NPROC_PER_NODE", 1)
+    if node >= nodes:
+        raise ConfigError(f"NODE_RANK={node} with NNODES={nodes}: expected 0 to {nodes - 1}.")
     address = os.environ.get("MASTER_ADDR", "127.0.0.1")
-    # Port 0 lets the agent of a single node take a free one.
-    port = _number("MASTER_PORT", 29500 if nodes > 1 else 0)
-    config = LaunchConfig(
-        min_nodes=nodes,
-        max_nodes=nodes,
-        nproc_per_node=_number("NPROC_PER_NODE", 1),
-        run_id="swiftrl",
-        rdzv_backend="static" if nodes > 1 else "c10d",
-        rdzv_endpoint=f"{address}:{port}",
-        rdzv_configs={"rank": _number("NODE_RANK", 0)} if nodes > 1 else {},
-        max_restarts=0,
-    )
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    if nodes > 1 and "MASTER_ADDR" not in os.environ:
+        raise ConfigError(
+            f"NNODES={nodes} without MASTER_ADDR: set it, on every node, to the address of node 0."
+        )
+    # Port 0 takes a free one, which only works where nobody else has to know it.
+    port = _number("MASTER_PORT", DEFAULT_PORT if nodes > 1 else 0)
+    listener = _listen(port, everywhere=nodes > 1) if node == 0 else None
+    common = {
+        "WORLD_SIZE": str(nodes * here),
+        "LOCAL_WORLD_SIZE": str(here),
+        "GROUP_RANK": str(node),
+        "GROUP_WORLD_SIZE": str(nodes),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "MASTER_ADDR": address,
+        "MASTER_PORT": str(listener.getsockname()[1] if listener is not None else port),
+    }
+    each = [
+        common | {"LOCAL_RANK": str(local), "RANK": str(node * here + local)}
+        for local in range(here)
+    ]
+    return supervise([sys.executable, "-m", "swiftrl", name, *words], each, listener)
+
+
+def _listen(port: int, *, everywhere: bool) -> socket.socket:
+    """Return a socket for the first process to meet the others on; it is taken from now on."""
+    both = everywhere and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        elastic_launch(config, sys.executable)("-m", "swiftrl", name, *words)
-    except ChildFailedError as error:
-        return max(1, error.get_first_failure()[1].exitcode)
-    except SignalException as error:
-        return 128 + int(error.sigval)
-    return 0
+        return socket.create_server(
+            ("" if everywhere else "127.0.0.1", port), family=family, dualstack_ipv6=both
+        )
+    except OSError as error:
+        raise BackendError(
+            f"port {port} of this machine cannot be had ({error.strerror}): most often another "
+            "run, or a process left over from one, has it. Set MASTER_PORT to a free port (on "
+            "every node), or leave it unset where there is one node."
+        ) from error
 
 
 def _number(variable: str, default: int) -> int:

@@ -10,6 +10,7 @@ from swiftrl import __version__
 from swiftrl.cli.command import COMMANDS, command_of, settings_of
 from swiftrl.cli.launch import launch, wants_launch
 from swiftrl.core.errors import ConfigError, MachineError, SwiftRLError
+from swiftrl.core.lifeline import end_with_parent
 from swiftrl.core.registry import did_you_mean
 
 __all__ = ["main"]
@@ -57,6 +58,8 @@ def _dispatch(name: str, words: list[str]) -> int:
         raise ConfigError(
             f"unknown command {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)}"
         )
+    if "LOCAL_RANK" in os.environ:
+        end_with_parent()
     # Read first: a wrong flag is said once, and a file's ENV block may ask for processes.
     settings = settings_of(name, words)
     if wants_launch(name):
@@ -66,7 +69,8 @@ def _dispatch(name: str, words: list[str]) -> int:
 
 def _fail(message: str, code: int) -> int:
     sys.stdout.flush()
-    sys.stderr.write(f"swiftrl: {message}\n")
+    if message:
+        sys.stderr.write(f"swiftrl: {message}\n")
     return code
 
 

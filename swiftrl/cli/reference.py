@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swiftrl.backends.base import Backend
 from swiftrl.cli.loading import find_model
@@ -27,14 +27,7 @@ from swiftrl.rlhf.prompts import Prompts
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["find_reference", "on_main_first", "set_reference"]
-
-
-def on_main_first(processes: Processes, work: Any) -> Any:
-    """Let one process download or encode, and the others find it done."""
-    outcome = work() if processes.is_main else None
-    processes.wait()
-    return outcome if processes.is_main else work()
+__all__ = ["find_reference", "set_reference"]
 
 
 def set_reference(
@@ -109,6 +102,6 @@ def _precompute(
     def prepare() -> int:
         return store.prepare(batches, on_batch=progress.update)
 
-    computed = on_main_first(processes, prepare)
+    computed = processes.main_first(prepare)
     progress.close()
     log.info(f"reference: {computed} rows computed, the others were on disk ({store.path})")

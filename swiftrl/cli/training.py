@@ -100,7 +100,7 @@ POSITIVE = (
     "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
     "max_steps", "num_train_epochs", "learning_rate", "logging_steps", "eval_steps", "save_steps",
     "save_total_limit", "early_stop_interval", "lora_rank", "max_length", "dataset_num_proc",
-    "shuffle_buffer_size", "ddp_timeout",
+    "shuffle_buffer_size", "ddp_timeout", "ddp_start_timeout",
 )  # fmt: skip
 
 

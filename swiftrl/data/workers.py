@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from swiftrl.core.errors import MachineError
+from swiftrl.core.lifeline import end_with_parent_process
 from swiftrl.data.rejects import Reject, row_text
 from swiftrl.data.rows import RawRow, Record, RowError
 from swiftrl.data.sources import Source
@@ -169,6 +170,7 @@ _worker: list[Worker] = []
 def _start_worker(worker: Worker) -> None:
     # Ctrl-C reaches the parent too, which ends the pool; here it would only print tracebacks.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent_process()
     # The processes share the cores already; the tokenizers' threads in each would only compete.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _worker[:] = [worker]

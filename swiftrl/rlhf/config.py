@@ -95,7 +95,12 @@ class TrainConfig:
     )
     run_name: str | None = setting(None, "Name of the run in those. Unset: the folder's name.")
     seed: int = setting(42, "Seed of everything random.")
-    ddp_timeout: int = setting(1800, "Seconds after which a stalled collective call fails.")
+    ddp_timeout: int = setting(
+        1800,
+        "Seconds that one process may wait for the others while training, before all end; ten "
+        "times as long while the main one downloads or encodes.",
+    )
+    ddp_start_timeout: int = setting(600, "Seconds to wait for all processes at the start.")
     deterministic: bool = setting(
         False, "Refuse operations whose result varies from run to run on this hardware."
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -17,10 +18,16 @@ from torch import Tensor
 from swiftrl.backends.base import Backend
 from swiftrl.core import log
 from swiftrl.core.errors import MachineError
+from swiftrl.rlhf.joining import AlreadySaid, Meeting, Member, meet
+from swiftrl.rlhf.watch import Watch
 
-__all__ = ["Processes", "lost_process"]
+__all__ = ["Processes"]
 
 T = TypeVar("T")
+MAIN_ALONE = 10
+"""Times --ddp_timeout that the main process may download or encode while the others wait."""
+_watches: list[Watch] = []
+"""The one of this process, if it has joined others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,33 +38,90 @@ class Processes:
         rank: its number, from 0.
         world_size: how many there are.
         device: what it computes on.
+        watch: ends all processes when one is lost; None where there is one, or a caller joined
+            them by itself.
     """
 
     rank: int
     world_size: int
     device: torch.device
+    watch: Watch | None = None
 
     @classmethod
-    def start(cls, backend: Backend, *, timeout_s: float = 1800) -> Processes:
+    def start(
+        cls, backend: Backend, *, timeout_s: float = 1800, start_timeout_s: float = 600
+    ) -> Processes:
         """Join the other processes, if a launcher started several, and bind to a device.
 
         Args:
             backend: the hardware.
             timeout_s: after this long a stalled exchange fails in every process.
+            start_timeout_s: longest wait for all processes to come.
+
+        Raises:
+            MachineError: some do not come, or do not belong to the same run.
         """
-        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        backend.set_device(local_rank)
+        backend.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-            with lost_process(timeout_s):
-                dist.init_process_group(backend.dist_backend, timeout=timedelta(seconds=timeout_s))
+            _watches[:] = [_join(backend, timeout_s, start_timeout_s)]
         state = PartialState(cpu=backend.device_type == "cpu")
         log.set_quiet(not state.is_main_process)
-        return cls(state.process_index, state.num_processes, backend.current_device())
+        watch = _watches[0] if _watches else None
+        return cls(state.process_index, state.num_processes, backend.current_device(), watch)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes what all share."""
         return self.rank == 0
+
+    def at(self, stage: str, step: int | None = None) -> None:
+        """Note what this process does from now on, for messages; without a step, in the same."""
+        if self.watch is not None:
+            self.watch.at(stage, step)
+
+    def write_stacks_to(self, folder: Path) -> None:
+        """Say where the stacks of all processes are written when the run fails."""
+        if self.watch is not None:
+            self.watch.name_folder(folder)
+
+    @contextlib.contextmanager
+    def stacks_on_signal(self) -> Iterator[None]:
+        """Let the launcher have this process's stacks even when it hangs or is stopped."""
+        with contextlib.nullcontext() if self.watch is None else self.watch.stacks_on_signal():
+            yield
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Limit what is done inside, with exchanges or without, to --ddp_timeout.
+
+        Raises:
+            MachineError: an exchange failed.
+        """
+        try:
+            with contextlib.nullcontext() if self.watch is None else self.watch.limited():
+                yield
+        except RuntimeError as error:
+            if self.world_size == 1 or not _of_exchange(error):
+                raise
+            if self.watch is not None:
+                self.watch.broken(error)
+            raise MachineError(
+                "the exchange with the other processes of this run failed: one of them stopped, "
+                "or stalled for longer than --ddp_timeout. Its own message says why. "
+                f"({str(error).strip().splitlines()[0][:200]})"
+            ) from error
+
+    @contextlib.contextmanager
+    def ending_together(self) -> Iterator[None]:
+        """Have every process end, by one message, when one raises inside."""
+        try:
+            yield
+        except AlreadySaid:
+            raise
+        except BaseException as error:
+            if self.watch is not None:
+                self.watch.raised(error)
+            raise
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Return the sums over all processes, in double precision."""
@@ -65,7 +129,7 @@ class Processes:
             return list(values)
         # On the host: some accelerators have no double precision.
         total = torch.tensor(list(values), dtype=torch.float64)
-        with lost_process():
+        with self.together():
             dist.all_reduce(total)
         return total.tolist()
 
@@ -74,7 +138,7 @@ class Processes:
         if self.world_size == 1:
             return [value]
         gathered: list[Any] = [None] * self.world_size
-        with lost_process():
+        with self.together():
             dist.all_gather_object(gathered, value)
         return gathered
 
@@ -83,7 +147,7 @@ class Processes:
         if self.world_size == 1:
             return value
         box = [value]
-        with lost_process():
+        with self.together():
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
@@ -91,7 +155,7 @@ class Processes:
         """Overwrite `tensors` with the main process's."""
         if self.world_size == 1:
             return
-        with lost_process(), torch.no_grad():
+        with self.together(), torch.no_grad():
             for tensor in tensors:
                 dist.broadcast(tensor.data, src=0)
 
@@ -99,27 +163,46 @@ class Processes:
         """Part from the other processes at the end of the work."""
         if self.world_size > 1 and dist.is_initialized():
             dist.destroy_process_group()
+        if self.watch is not None:
+            self.watch.leave()
+            _watches.clear()
 
     def wait(self) -> None:
         """Return when every process has come here."""
         self.sum([0.0])
 
+    def main_first(self, work: Callable[[], T]) -> T:
+        """Let the main process download or encode, however long, and the others find it done."""
+        outcome = [work()] if self.is_main else []
+        if self.watch is not None:
+            self.watch.wait_for_main(MAIN_ALONE * self.watch.timeout_s)
+        else:
+            self.wait()
+        return outcome[0] if outcome else work()
 
-@contextlib.contextmanager
-def lost_process(timeout_s: float | None = None) -> Iterator[None]:
-    """Say in plain words that another process has gone.
 
-    Raises:
-        MachineError: the exchange failed or timed out.
-    """
+def _join(backend: Backend, timeout_s: float, start_timeout_s: float) -> Watch:
+    """Meet the other processes, and let torch connect them."""
+    member = Member.of(os.environ)
     try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        limit = f" (within {timeout_s:.0f} s)" if timeout_s else ""
-        raise MachineError(
-            "the exchange with the other processes of this run failed"
-            f"{limit}: one of them stopped, or stalled for longer than --ddp_timeout. Its own "
-            f"message says why. ({str(error).strip().splitlines()[0][:200]})"
-        ) from error
+        store = meet(member, start_timeout_s)
+    except Meeting as problem:
+        raise problem.as_error() from None
+    watch = Watch(member, store, timeout_s)
+    # Later than the watch, which says more.
+    limit = timedelta(seconds=1.5 * timeout_s + 10)
+    dist.init_process_group(
+        backend.dist_backend,
+        store=dist.PrefixStore("torch", store),
+        rank=member.rank,
+        world_size=member.world_size,
+        timeout=limit,
+    )
+    return watch
+
+
+def _of_exchange(error: RuntimeError) -> bool:
+    """Say whether an error comes from the connection to other processes, not from the model."""
+    return isinstance(error, dist.DistError) or "gloo" in str(error)
+
+

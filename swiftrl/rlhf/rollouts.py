@@ -162,6 +162,7 @@ class Rollouts:
         n: int,
         temperature: float,
     ) -> list[list[Completion]]:
+        self.processes.at("writing the replies")
         config = self.algorithm.config
         sampling = SamplingParams(
             temperature=temperature,
@@ -181,6 +182,7 @@ class Rollouts:
     def _score(
         self, prompts: Sequence[EncodedPrompt], completions: Sequence[Sequence[Completion]]
     ) -> Scores:
+        self.processes.at("scoring the replies")
         replies = [
             (prompt.row, reply)
             for prompt, written in zip(prompts, completions, strict=True)

@@ -58,6 +58,7 @@ HARMLESS = frozenset(
         "ddp_timeout",
         "fsdp",
         "deepspeed",
+        "ddp_start_timeout",
         "deterministic",
         "use_cpu",
         "num_train_epochs",

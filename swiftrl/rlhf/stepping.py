@@ -67,19 +67,22 @@ class Stepper:
         """
         processes = self.passes.processes
         self.trained.clear()
+        processes.at("forward and backward")
         sums = self.passes.train(batches, self.trained, self.loss_scale.value)
+        processes.at("the gradient sum")
         total, count = sums.values.get("loss", (0.0, 0.0))
         tokens = sum(micro.batch.token_ids.numel() for micro in batches)
         rows = sum(micro.num_rows for micro in batches)
         total, count, tokens, rows, stops = processes.sum([total, count, tokens, rows, float(stop)])
         norm = math.nan
         if count > 0:
-            norm = self.trained.step(
-                1.0 / (count * self.loss_scale.value),
-                rate=rate,
-                max_norm=self.max_norm,
-                update=math.isfinite(total),
-            )
+            with processes.together():
+                norm = self.trained.step(
+                    1.0 / (count * self.loss_scale.value),
+                    rate=rate,
+                    max_norm=self.max_norm,
+                    update=math.isfinite(total),
+                )
         updated = math.isfinite(norm) and math.isfinite(total)
         return StepOutcome(
             sums=sums,

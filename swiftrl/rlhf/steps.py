@@ -103,9 +103,10 @@ class Passes:
         statistics = self._estimated(batches)
         outputs = []
         for number, micro in enumerate(batches, start=1):
-            inputs = replace(self._inputs(micro, training=True), statistics=statistics)
-            output = self.algorithm.loss(inputs)
-            trained.backward(output.sum * scale, last=number == len(batches))
+            with self.processes.together():
+                inputs = replace(self._inputs(micro, training=True), statistics=statistics)
+                output = self.algorithm.loss(inputs)
+                trained.backward(output.sum * scale, last=number == len(batches))
             outputs.append(output)
         return _to_sums(outputs)
 
@@ -161,19 +162,22 @@ class Passes:
         for number, (micro, coefficient_N) in enumerate(
             zip(batches, coefficients, strict=True), start=1
         ):
-            logps_N = self._logps(micro, micro.batch.to(self.processes.device))
-            loss = (coefficient_N * logps_N).sum() * scale
-            trained.backward(loss, last=number == len(batches))
+            with self.processes.together():
+                logps_N = self._logps(micro, micro.batch.to(self.processes.device))
+                loss = (coefficient_N * logps_N).sum() * scale
+                trained.backward(loss, last=number == len(batches))
         return self._counted_once(output)
 
     def _inputs(self, micro: MicroBatch, *, training: bool) -> LossInputs:
         batch = micro.batch.to(self.processes.device)
         reference_N = None
-        if self.algorithm.needs_reference:
-            empty = not len(batch.target_ids)
-            reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
+        with self.processes.together():
+            if self.algorithm.needs_reference:
+                empty = not len(batch.target_ids)
+                reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
+            logps_N = self._logps(micro, batch)
         return LossInputs(
-            logps=self._logps(micro, batch),
+            logps=logps_N,
             ref_logps=reference_N,
             sequence_index=batch.sequence_index,
             weights=batch.weights,

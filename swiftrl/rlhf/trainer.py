@@ -171,7 +171,7 @@ class Trainer:
         if self.config.deterministic:
             torch.use_deterministic_algorithms(True)
         try:
-            with StopSignals() as signals:
+            with StopSignals() as signals, self.processes.stacks_on_signal():
                 return self._train(signals)
         except torch.OutOfMemoryError as error:
             raise MachineError(
@@ -190,6 +190,7 @@ class Trainer:
             self._evaluate()
         stopped_by = None
         plan = self.plan
+        self.processes.at("reading the rows", self.state.step + 1)
         for batches in self.feed.steps(self.state.rows, plan.total_rows, plan.global_batch):
             began = time.monotonic()
             outcome = self.stepper.step(
@@ -204,6 +205,7 @@ class Trainer:
                 stopped_by = signals.received or "a signal to another process"
             if self._after_step(outcome.rows, stopping=stopping) or stopping:
                 break
+            self.processes.at("reading the rows", self.state.step + 1)
         return self._finish(stopped_by)
 
     def _note(self, outcome: StepOutcome, batches: list[MicroBatch]) -> None:
@@ -253,6 +255,7 @@ class Trainer:
             last or stopping or exhausted or keeps_best
             or plan.is_due(plan.save_every, state, step_rows)
         ):  # fmt: skip
+            self.processes.at("the checkpoint", state.step)
             self.saver.save(plan.global_batch)
             self.report.draw()
         if exhausted:
@@ -273,6 +276,7 @@ class Trainer:
 
     def _evaluate(self) -> bool:
         """Evaluate and return whether it is a new best."""
+        self.processes.at("the evaluation", self.state.step)
         means = self.evaluation.run()
         new_best = self.evaluation.judge(self.state, means)
         self.report.held_out(self.state, means)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from swiftrl.rlhf.config import TrainConfig
-from swiftrl.rlhf.distributed import Processes, lost_process
+from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.optim import (
     load_optimizer_tensors,
     make_optimizer,
@@ -142,7 +142,7 @@ def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> N
     for parameter in chosen:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    with lost_process():
+    with processes.together():
         for bucket in _buckets([p.grad for p in chosen if p.grad is not None]):
             flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
             dist.all_reduce(flat)
