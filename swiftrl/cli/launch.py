@@ -11,7 +11,7 @@ from swiftrl.cli.command import command_of
 from swiftrl.cli.supervise import supervise
 from swiftrl.core.errors import BackendError, ConfigError
 
-__all__ = ["launch", "wants_launch"]
+__all__ = ["launch", "run", "wants_launch"]
 
 DEFAULT_PORT = 29500
 
@@ -28,6 +28,11 @@ def wants_launch(name: str) -> bool:
 
 
 def launch(name: str, words: Sequence[str]) -> int:
+    """Run a command of swiftrl in several processes; see `run`."""
+    return run([sys.executable, "-m", "swiftrl", name, *words])
+
+
+def run(words: Sequence[str]) -> int:
     """Run this machine's processes with torchrun's variables; return 0, or an exit code of theirs.
 
     SIGTERM reaches every process, so that it can save before it ends.
@@ -61,7 +66,7 @@ def launch(name: str, words: Sequence[str]) -> int:
         common | {"LOCAL_RANK": str(local), "RANK": str(node * here + local)}
         for local in range(here)
     ]
-    return supervise([sys.executable, "-m", "swiftrl", name, *words], each, listener)
+    return supervise(words, each, listener)
 
 
 def _listen(port: int, *, everywhere: bool) -> socket.socket:

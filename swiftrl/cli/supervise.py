@@ -89,7 +89,7 @@ def supervise(
     # Lost connections are told in one message of ours; torch's come with stacks of C++.
     quiet = {"TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR")}
     started = [
-        subprocess.Popen(words, env=os.environ | quiet | extra, start_new_session=True)
+        subprocess.Popen(words, env={**os.environ, **quiet, **extra}, start_new_session=True)
         for extra in variables
     ]
     children = _Children(started)

@@ -204,5 +204,3 @@ def _join(backend: Backend, timeout_s: float, start_timeout_s: float) -> Watch:
 def _of_exchange(error: RuntimeError) -> bool:
     """Say whether an error comes from the connection to other processes, not from the model."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
-
-

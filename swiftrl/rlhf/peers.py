@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
@@ -78,7 +79,7 @@ class Peers:
         self._others = [rank for rank in range(member.world_size) if rank != member.rank]
         self._beats = 0
         self._unheard = set(self._others)
-        self._told: dict[int, dict] = {}
+        self._told: dict[int, dict[str, Any]] = {}
         self._heard: dict[int, float] = {}
 
     def tell(self, stage: str, stage_s: float, waits: bool) -> None:
@@ -118,7 +119,7 @@ class Peers:
         """Return those that have not come to where this process waits."""
         return [s for s in seen if s.state == "stopped" or not (s.waits and s.stage == stage)]
 
-    def _state(self, told: dict) -> str:
+    def _state(self, told: dict[str, Any]) -> str:
         if told["stage"] == "left":
             return "left"
         if told["host"] != self.member.host:
