@@ -35,6 +35,7 @@ from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.choose import choose_parallel
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.sequence_check import check_model
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
 from swiftrl.rlhf.run_folder import RunFolder, discard_if_unused, prepare_run_folder
@@ -78,7 +79,10 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     config = settings[TrainConfig]
     backend = detect("cpu" if settings[ModelConfig].use_cpu else None)
     processes = Processes.start(
-        backend, timeout_s=config.ddp_timeout, start_timeout_s=config.ddp_start_timeout
+        backend,
+        timeout_s=config.ddp_timeout,
+        start_timeout_s=config.ddp_start_timeout,
+        sequence_size=settings[ParallelConfig].sequence_parallel_size,
     )
     with processes.ending_together():
         code = _train(settings, algorithm, command, backend, processes)
@@ -98,6 +102,7 @@ def _train(
     resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))
     if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
         processes.main_first(lambda: find_reference(settings))
+    _check_divisible(settings, algorithm, resolved)
     preflight(
         [*settings[DataConfig].dataset, *settings[DataConfig].val_dataset],
         use_hf=settings[ModelConfig].use_hf,
@@ -125,6 +130,7 @@ def _train(
     if algorithm.needs_reference:
         processes.at("preparing the reference")
         set_reference(settings, policy, rows, held_out, backend=backend, processes=processes)
+    policy.share_tokens(processes.sequence)
     train_data, measured = _fed(run, rows, held_out, policy, template, loaded)
     trainer = Trainer(
         policy,
@@ -143,6 +149,14 @@ def _train(
         data_seed=settings[DataConfig].data_seed,
     )
     return _finish(run, trainer.train())
+
+
+def _check_divisible(settings: Settings, algorithm: Algorithm[Any], resolved: Resolved) -> None:
+    """Refuse models whose tokens cannot be divided as --sequence_parallel_size asks."""
+    size = settings[ParallelConfig].sequence_parallel_size
+    check_model(load_config(resolved), size)
+    if size > 1 and algorithm.needs_reference and settings[ReferenceConfig].ref_model:
+        check_model(load_config(find_reference(settings)[0]), size, "--ref_model")
 
 
 def _fed(
@@ -178,7 +192,7 @@ def _resolve(
             adapter=settings[TunerConfig].tuner_type == "lora"
         )
     if config.gradient_accumulation_steps is None:
-        rows = config.per_device_train_batch_size * processes.world_size
+        rows = config.per_device_train_batch_size * processes.replicas
         replies = algorithm.config.num_generations if online else 1
         changes["gradient_accumulation_steps"] = default_accumulation(rows, replies)
     if online and settings.sources.get("metric_for_best_model") is None:

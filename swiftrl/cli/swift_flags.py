@@ -23,7 +23,6 @@ DDP = "set up by the launcher; leave it out."
 EXACT: dict[str, str] = {
     "packing": "samples always travel unpadded, several in one row: raise "
     "--per_device_train_batch_size instead.",
-    "sequence_parallel_size": SCALE,
     "dataloader_num_workers": LOADER,
     "gradient_checkpointing_kwargs": "checkpointing is non-reentrant here; leave it out.",
     "use_logits_to_keep": "logits are never materialised here; leave it out.",

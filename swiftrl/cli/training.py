@@ -101,6 +101,7 @@ POSITIVE = (
     "max_steps", "num_train_epochs", "learning_rate", "logging_steps", "eval_steps", "save_steps",
     "save_total_limit", "early_stop_interval", "lora_rank", "max_length", "dataset_num_proc",
     "shuffle_buffer_size", "ddp_timeout", "ddp_start_timeout",
+    "sequence_parallel_size",
 )  # fmt: skip
 
 
@@ -122,6 +123,12 @@ def _check(settings: Settings) -> None:
     if not 0 <= ratio < 1:
         raise ConfigError(f"--split_dataset_ratio {ratio}: expected 0 up to 1, e.g. 0.05.")
     _check_held_out(settings[DataConfig], settings[TrainConfig])
+    size = settings[ParallelConfig].sequence_parallel_size
+    if size > 1 and settings[TrainConfig].layout == "rows":
+        raise ConfigError(
+            f"--sequence_parallel_size {size} divides the tokens of trees: use --layout auto or "
+            "tree, or leave it."
+        )
     for tracker in {*settings[TrainConfig].report_to} - {"none"}:
         check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 
-__all__ = ["Backbone", "backbone_of", "head_of"]
+__all__ = ["Backbone", "backbone_of", "head_of", "text_part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,22 @@ def head_of(lm: Any) -> nn.Module | None:
         return head
     part = _writer(lm)
     return part.get_output_embeddings() if part is not None else None
+
+
+def text_part(lm: Any) -> nn.Module:
+    """Return the language model inside a multimodal one: what takes text and media merged.
+
+    Raises:
+        ModelError: no part goes by the text's configuration.
+    """
+    text = lm.config.get_text_config(decoder=True)
+    for part in lm.modules():
+        own = part is not lm and getattr(part, "config", None) is text
+        if own and "inputs_embeds" in inspect.signature(type(part).forward).parameters:
+            return part
+    raise ModelError(
+        f"{type(lm).__name__}: found no language model in it that takes text and media merged."
+    )
 
 
 def _writer(lm: Any) -> Any | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from swiftrl.backends.base import Backend
 from swiftrl.core import log
 from swiftrl.core.errors import MachineError
 from swiftrl.rlhf.joining import AlreadySaid, Meeting, Member, meet
+from swiftrl.rlhf.parallel.sequence_group import SequenceGroup, check_world
 from swiftrl.rlhf.watch import Watch
 
 __all__ = ["Processes"]
@@ -40,16 +41,23 @@ class Processes:
         device: what it computes on.
         watch: ends all processes when one is lost; None where there is one, or a caller joined
             them by itself.
+        sequence: those among them that work on the same rows, each on a part of the tokens.
     """
 
     rank: int
     world_size: int
     device: torch.device
     watch: Watch | None = None
+    sequence: SequenceGroup = field(default_factory=SequenceGroup)
 
     @classmethod
     def start(
-        cls, backend: Backend, *, timeout_s: float = 1800, start_timeout_s: float = 600
+        cls,
+        backend: Backend,
+        *,
+        timeout_s: float = 1800,
+        start_timeout_s: float = 600,
+        sequence_size: int = 1,
     ) -> Processes:
         """Join the other processes, if a launcher started several, and bind to a device.
 
@@ -57,22 +65,39 @@ class Processes:
             backend: the hardware.
             timeout_s: after this long a stalled exchange fails in every process.
             start_timeout_s: longest wait for all processes to come.
+            sequence_size: processes that work on the same rows.
 
         Raises:
             MachineError: some do not come, or do not belong to the same run.
+            ConfigError: groups of `sequence_size` do not make up the number of processes.
         """
+        check_world(sequence_size, int(os.environ.get("WORLD_SIZE", "1")))
         backend.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
             _watches[:] = [_join(backend, timeout_s, start_timeout_s)]
         state = PartialState(cpu=backend.device_type == "cpu")
         log.set_quiet(not state.is_main_process)
         watch = _watches[0] if _watches else None
-        return cls(state.process_index, state.num_processes, backend.current_device(), watch)
+        found = cls(state.process_index, state.num_processes, backend.current_device(), watch)
+        if sequence_size == 1:
+            return found
+        group = SequenceGroup.join(sequence_size, _limit(timeout_s), found.together)
+        return replace(found, sequence=group)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes what all share."""
         return self.rank == 0
+
+    @property
+    def replica(self) -> int:
+        """The number, from 0, of the rows that this process works on."""
+        return self.rank // self.sequence.size
+
+    @property
+    def replicas(self) -> int:
+        """How many processes, or groups of them, work on rows of their own."""
+        return self.world_size // self.sequence.size
 
     def at(self, stage: str, step: int | None = None) -> None:
         """Note what this process does from now on, for messages; without a step, in the same."""
@@ -124,16 +149,20 @@ class Processes:
             raise
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        """Return the sums over all processes, in double precision."""
+        """Return the sums over all replicas, in double precision."""
         if self.world_size == 1:
             return list(values)
         # On the host: some accelerators have no double precision.
         total = torch.tensor(list(values), dtype=torch.float64)
         with self.together():
             dist.all_reduce(total)
-        return total.tolist()
+        return (total / self.sequence.size).tolist()
 
     def gather(self, value: T) -> list[T]:
+        """Return every replica's `value`, in order."""
+        return self.gather_all(value)[:: self.sequence.size]
+
+    def gather_all(self, value: T) -> list[T]:
         """Return every process's `value`, in order of rank."""
         if self.world_size == 1:
             return [value]
@@ -189,16 +218,19 @@ def _join(backend: Backend, timeout_s: float, start_timeout_s: float) -> Watch:
     except Meeting as problem:
         raise problem.as_error() from None
     watch = Watch(member, store, timeout_s)
-    # Later than the watch, which says more.
-    limit = timedelta(seconds=1.5 * timeout_s + 10)
     dist.init_process_group(
         backend.dist_backend,
         store=dist.PrefixStore("torch", store),
         rank=member.rank,
         world_size=member.world_size,
-        timeout=limit,
+        timeout=_limit(timeout_s),
     )
     return watch
+
+
+def _limit(timeout_s: float) -> timedelta:
+    """Return when torch gives up an exchange: later than the watch, which says more."""
+    return timedelta(seconds=1.5 * timeout_s + 10)
 
 
 def _of_exchange(error: RuntimeError) -> bool:

@@ -35,7 +35,7 @@ def held_out_loss(
     processes = passes.processes
     algorithm = passes.algorithm
     whole = algorithm.coupled or algorithm.estimates
-    group = global_batch if whole else per_pass * processes.world_size
+    group = global_batch if whole else per_pass * processes.replicas
 
     def measure() -> dict[str, float]:
         """Return each metric over all held-out rows and processes, divided once."""
@@ -44,8 +44,8 @@ def held_out_loss(
             seed=0,
             shuffle=False,
             micro_batch_size=per_pass,
-            rank=processes.rank,
-            world_size=processes.world_size,
+            rank=processes.replica,
+            world_size=processes.replicas,
             contrast=algorithm.estimates,
         )
         mine = Sums()

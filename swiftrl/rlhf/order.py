@@ -100,8 +100,8 @@ class Feed:
         seed: of the permutations.
         shuffle: False keeps the rows of `data` in their order. Streams shuffle themselves.
         micro_batch_size: most rows of a forward pass.
-        rank: of this process.
-        world_size: processes.
+        rank: of this process, or group of them.
+        world_size: how many there are.
         contrast: whether micro-batches carry their prompts with other rows' replies too.
     """
 

@@ -20,6 +20,7 @@ from swiftrl.rlhf.fused import fuse
 from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch, vocabulary_size
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.replicated import Replicated
+from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
 from swiftrl.rlhf.reference import (
     FrozenModel,
     Precomputed,
@@ -85,6 +86,10 @@ class Policy:
         self._fused = fused
         self._kernels = kernels
         self._temperature = temperature
+        self._group = SequenceGroup()
+        lm = causal_lm(model)
+        text = probe_batch(vocabulary_size(lm)) if probe else None
+        self._probes = [batch for batch in (text, pictures) if batch is not None and probe]
         self._scorer = self._score(model, temperature)
         self._reference: Reference | None = None
         if gradient_checkpointing:
@@ -106,6 +111,26 @@ class Policy:
                 "train with --tuner_type lora."
             )
         return self._reference(batch)
+
+    def share_tokens(self, group: SequenceGroup) -> None:
+        """Let each process of a group work on a part of every batch's tokens from now on.
+
+        Every process of the group must then ask for the same batches in the same order.
+
+        Raises:
+            ConfigError: the model runs in the rows layout, or gives something else in parts.
+        """
+        if group.size > 1 and self.layout.layout != "tree":
+            raise ConfigError(
+                f"--sequence_parallel_size {group.size} needs --layout tree, and this model runs "
+                f"in rows: {self.layout.reason}. Leave --sequence_parallel_size."
+            )
+        if group.size > 1 and self._probes:
+            _check_parts(self._scorer, group, self._probes)
+        self._group = group
+        self._scorer.sequence = group
+        if isinstance(self._reference, FrozenModel):
+            self._reference.scorer.sequence = group
 
     def refer_to_itself(self, adapter: str | None = None) -> None:
         """Take the model without its adapters (or with `adapter` instead) as the reference."""
@@ -167,10 +192,37 @@ class Policy:
             probe = probe_batch(vocabulary_size(lm)).to(device)
             with evaluating(model):
                 scorer.shorten(probe)
+        scorer.sequence = self._group
         return scorer
 
 
 _MASTER = torch.float32
+
+
+def _check_parts(scorer: Scorer, group: SequenceGroup, probes: list[TreeBatch]) -> None:
+    """Refuse a model that mixes tokens elsewhere than in its attention.
+
+    Raises:
+        ConfigError: its log-probabilities are others when the tokens are divided.
+    """
+    device = causal_lm(scorer.model).get_input_embeddings().weight.device
+    bound = 1e-3 if scorer.compute_dtype == torch.float32 else 0.1
+    with evaluating(scorer.model):
+        for probe in probes:
+            batch = probe.to(device)
+            whole = scorer(batch).logps
+            scorer.sequence = group
+            try:
+                found = scorer(batch).logps
+            finally:
+                scorer.sequence = SequenceGroup()
+            spread = (whole - whole.mean()).square().mean().sqrt().clamp_min(1e-2)
+            if not (found - whole).square().mean().sqrt() <= bound * spread:
+                raise ConfigError(
+                    f"--sequence_parallel_size {group.size}: "
+                    f"{type(causal_lm(scorer.model)).__name__} gives other log-probabilities when "
+                    "its tokens are divided. Leave --sequence_parallel_size."
+                )
 
 
 def _weights_of(reference: Reference, model: nn.Module) -> nn.Module:

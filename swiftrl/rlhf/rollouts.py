@@ -118,8 +118,7 @@ class Rollouts:
 
     def measure(self, held_out: Prompts) -> dict[str, float]:
         """Return the mean rewards of the likeliest reply to each held-out prompt."""
-        world = self.processes.world_size
-        mine = share_of(0, len(held_out), self.processes.rank, world)
+        mine = share_of(0, len(held_out), self.processes.replica, self.processes.replicas)
         prompts = [held_out[index] for index in mine]
         media = [self._media(prompt) for prompt in prompts]
         completions = self._write(prompts, media, mine.start, 1, temperature=0.0)
@@ -130,7 +129,7 @@ class Rollouts:
         return merged(self.processes.gather(sums.values)).means()
 
     def _step(self, start: int, stop: int) -> list[MicroBatch]:
-        mine = share_of(start, stop, self.processes.rank, self.processes.world_size)
+        mine = share_of(start, stop, self.processes.replica, self.processes.replicas)
         prompts = [self.prompts[self._order.index_at(position)] for position in mine]
         size = self.algorithm.config.num_generations
         began = time.monotonic()
@@ -172,9 +171,14 @@ class Rollouts:
             stop=tuple(config.stop_words),
             seed=self.seed,
         )
-        ids = [prompt.token_ids for prompt in prompts]
+        # Processes that share rows share the writing of their replies.
+        group = self.processes.sequence
+        mine = group.shares(len(prompts))
+        own = slice(mine.start, mine.stop)
+        ids = [prompt.token_ids for prompt in prompts[own]]
         with self.policy.generating():
-            return self.engine.generate(ids, sampling, n, media, first=first)
+            written = self.engine.generate(ids, sampling, n, media[own], first=first + mine.start)
+        return [replies for part in group.gather(written) for replies in part]
 
     def _media(self, prompt: EncodedPrompt) -> dict[str, Any]:
         return self.template.media_tensors(prompt.row.conversation)
@@ -190,14 +194,16 @@ class Rollouts:
         ]
         columns = columns_of([row.extra for row, _ in replies])
         columns["completion_ids"] = [list(reply.token_ids) for _, reply in replies]
-        return score(
-            self.rewards,
-            self.reward_weights,
-            [list(map(message_dict, row.conversation.messages)) for row, _ in replies],
-            [reply.text for _, reply in replies],
-            columns,
-            timeout_s=self.reward_timeout_s,
-            origins=[row.origin for row, _ in replies],
+        return self.processes.sequence.once(
+            lambda: score(
+                self.rewards,
+                self.reward_weights,
+                [list(map(message_dict, row.conversation.messages)) for row, _ in replies],
+                [reply.text for _, reply in replies],
+                columns,
+                timeout_s=self.reward_timeout_s,
+                origins=[row.origin for row, _ in replies],
+            )
         )
 
     def _advantages(self, scores: Scores, size: int) -> list[float]:
@@ -207,7 +213,7 @@ class Rollouts:
         groups = torch.arange(len(rewards)) // size
         found = self.algorithm.advantages(rewards, groups)
         self._warn_of_flat_steps(bool(found.any()))
-        first = sum(map(len, everyone[: self.processes.rank]))
+        first = sum(map(len, everyone[: self.processes.replica]))
         return found[first : first + len(scores.total)].tolist()
 
     def _warn_of_flat_steps(self, taught: bool) -> None:

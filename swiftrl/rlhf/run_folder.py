@@ -54,6 +54,7 @@ HARMLESS = frozenset(
         "gradient_accumulation_steps",
         "gradient_checkpointing",
         "layout",
+        "sequence_parallel_size",
         "attn_impl",
         "ddp_timeout",
         "fsdp",

@@ -122,7 +122,7 @@ def make_plan(
     Args:
         config: settings.
         num_rows: of the training data; None for a stream.
-        world_size: processes.
+        world_size: processes, or groups of them, with rows of their own.
         evaluates: whether there is held-out data.
         done_steps: of a resumed run.
         done_rows: the same in rows.

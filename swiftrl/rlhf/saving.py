@@ -124,9 +124,10 @@ class Saver:
         path = files.checkpoint_path(self.run_folder, self.training.state.step)
         mine = {
             "random": random_state(self.processes.device),
-            "window": self.training.window.values,
+            # Sums count once, whatever they are taken up by.
+            "window": self.training.window.values if not self.processes.sequence.rank else {},
         }
-        everyone = self.processes.gather(mine)
+        everyone = self.processes.gather_all(mine)
         whole = self._whole()
         failure: SwiftRLError | None = None
         if self.processes.is_main:

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
-from swiftrl.models.backbone import backbone_of
+from swiftrl.models.backbone import backbone_of, text_part
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logit_terms import find_ending
 from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
 from swiftrl.rlhf.media_inputs import media_rows, media_tree
+from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
+from swiftrl.rlhf.parallel.ulysses import Slice, cut
 from swiftrl.rlhf.tree_attention import (
     NAME,
     SEGMENTS,
@@ -109,6 +111,7 @@ class Scorer:
         self._backbone = backbone_of(self._lm)
         self._ending = find_ending(self._lm, self._backbone, temperature)
         self._plain = self._text_config._attn_implementation
+        self.sequence = SequenceGroup()
         if layout == "tree":
             use_attention(self._text_config, NAME)
 
@@ -122,8 +125,17 @@ class Scorer:
         with torch.autocast(
             device_type, dtype=self.compute_dtype if narrow else None, enabled=narrow
         ):
+            if self.sequence.size > 1:
+                return self._shared(batch, entropy)
             hidden = self._hidden(batch)
             return self._read(hidden, batch.target_ids, entropy)
+
+    def _shared(self, batch: TreeBatch, entropy: bool) -> _Values:
+        """The same, together with the other processes of the group."""
+        part = cut(batch, self.sequence)
+        hidden = self._packed(part.batch, part.source_index, part)
+        logps, entropies = self._read(hidden, batch.target_ids[part.mine], entropy)
+        return part.whole(logps), None if entropies is None else part.whole(entropies)
 
     def shorten(self, probe: TreeBatch) -> bool:
         """Leave tokens that nobody reads out of the last layer's MLP, if that changes nothing.
@@ -163,17 +175,7 @@ class Scorer:
     def _hidden(self, batch: TreeBatch) -> Tensor:
         """[N, D] hidden states that predict the trained tokens."""
         if self.layout == "tree":
-            rows, place = None, batch.source_index
-            if self.shortened:
-                rows, place = batch.source_index.unique(return_inverse=True)
-            media = media_tree(self._lm, self._backbone.reads, batch)
-            hidden = self._backbone(
-                input_ids=batch.token_ids[None],
-                use_cache=False,
-                **{"position_ids": batch.positions[None], **media},
-                **{SEGMENTS: Segments(batch.shapes, self.kernel, rows)},
-            )
-            return hidden[0].index_select(0, place)
+            return self._packed(batch, batch.source_index)
         rows = batch.to_rows()
         calls = media_rows(self._lm, self._backbone.reads, batch, rows)
         parts = [self._backbone(use_cache=False, **call.arguments) for call in calls]
@@ -181,6 +183,27 @@ class Scorer:
         if len(calls) > 1:
             hidden = hidden[torch.cat([call.rows for call in calls]).argsort()]
         return hidden.flatten(0, 1).index_select(0, rows.source_index)
+
+    def _packed(self, batch: TreeBatch, source: Tensor, part: Slice | None = None) -> Tensor:
+        """Hidden states at `source` of the packed row, or of the part that is here."""
+        rows, place, kernel = None, source, self.kernel
+        if self.shortened:
+            rows, place = source.unique(return_inverse=True)
+            if not len(rows):  # nothing of this part is read; layers may not take no tokens at all
+                rows = source.new_zeros(1)
+        arguments = {"input_ids": batch.token_ids[None], "position_ids": batch.positions[None]}
+        cutting = contextlib.nullcontext()
+        if part is not None:
+            kernel = part.kernel(kernel, batch.source_index.unique() if self.shortened else None)
+            if batch.media:
+                cutting = part.within(text_part(self._lm))
+            else:
+                arguments = part.arguments(arguments)
+        arguments |= media_tree(self._lm, self._backbone.reads, batch)
+        segments = Segments(batch.shapes, kernel, rows)
+        with cutting:
+            hidden = self._backbone(use_cache=False, **arguments, **{SEGMENTS: segments})
+        return hidden[0].index_select(0, place)
 
     def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
         head = self._backbone.head

@@ -97,7 +97,7 @@ class Passes:
             this process's share of the sums.
         """
         self._switch(training=True)
-        alone = self.processes.world_size == 1 and len(batches) == 1
+        alone = self.processes.replicas == 1 and len(batches) == 1
         if self.algorithm.coupled and not alone:
             return self._coupled(batches, trained, scale)
         statistics = self._estimated(batches)
@@ -192,11 +192,12 @@ class Passes:
         """Return [N] log-probabilities; dropout depends on the seed and the position alone."""
         if not len(batch.target_ids):
             return batch.weights.new_zeros(0)
-        torch.manual_seed(_mixed(self.seed, micro.position))
+        part = self.processes.sequence.rank
+        torch.manual_seed(_mixed(self.seed, micro.position, part))
         return self.policy.logprobs(batch).logps
 
     def _gathered(self, parts: Sequence[LossInputs]) -> tuple[LossInputs, slice]:
-        """Join all processes' micro-batches in the order of the rows.
+        """Join all replicas' micro-batches in the order of the rows.
 
         Returns:
             the step's inputs, and which of its tokens are this process's.
@@ -204,18 +205,19 @@ class Passes:
         local = [_on_host(part) for part in parts]
         everyone = self.processes.gather(local)
         counts = [sum(len(part.logps) for part in of_rank) for of_rank in everyone]
-        first = sum(counts[: self.processes.rank])
+        first = sum(counts[: self.processes.replica])
         step = _joined([part for of_rank in everyone for part in of_rank], self.processes.device)
-        return step, slice(first, first + counts[self.processes.rank])
+        return step, slice(first, first + counts[self.processes.replica])
 
     def _counted_once(self, output: LossOutput) -> Sums:
-        """Every process has the whole step's sums; only the main one reports them."""
-        return _to_sums([output]) if self.processes.is_main else Sums()
+        """Every replica has the whole step's sums; only the first reports them."""
+        return _to_sums([output]) if self.processes.replica == 0 else Sums()
 
 
-def _mixed(seed: int, position: int) -> int:
-    """Return a seed for a position; neighbours share no more than any two do."""
-    return (seed * 0x9E3779B97F4A7C15 + position * 0xBF58476D1CE4E5B9 + 1) % 2**63
+def _mixed(seed: int, position: int, part: int) -> int:
+    """Return a seed for a part of the tokens at a position; neighbours share no more than any."""
+    mixed = seed * 0x9E3779B97F4A7C15 + position * 0xBF58476D1CE4E5B9 + part * 0x94D049BB133111EB
+    return (mixed + 1) % 2**63
 
 
 def _on_host(inputs: LossInputs) -> LossInputs:

@@ -115,8 +115,8 @@ class Trainer:
                 seed=config.seed if data_seed is None else data_seed,
                 shuffle=shuffle,
                 micro_batch_size=config.per_device_train_batch_size,
-                rank=processes.rank,
-                world_size=processes.world_size,
+                rank=processes.replica,
+                world_size=processes.replicas,
                 contrast=algorithm.estimates,
             )
         )
@@ -136,7 +136,7 @@ class Trainer:
         self.plan = make_plan(
             config,
             num_rows=self.feed.num_rows,
-            world_size=processes.world_size,
+            world_size=processes.replicas,
             evaluates=callable(eval_data) or bool(eval_data is not None and len(eval_data)),
             replies=train_data.group_size if rollouts else 1,
             done_steps=self.state.step,

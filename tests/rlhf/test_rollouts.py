@@ -107,6 +107,22 @@ def test_two_processes_write_and_learn_the_same(run, tmp_path, monkeypatch):
         torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-5)
 
 
+def test_two_processes_that_share_every_row_write_and_learn_the_same(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("NPROC_PER_NODE", "2")
+    held_out = ["--val_dataset", "builtin:prompts:heldout#6", "--save_steps", "2"]
+    code, output = train(tmp_path, *ALL_AT_ONCE, *held_out, "--sequence_parallel_size", "2")
+    assert code == 0
+    texts = [row["completion"] for row in completions(run)]
+    assert [row["completion"] for row in completions(output)] == texts
+    for line, expected in zip(metrics(output), metrics(run), strict=True):
+        for name in ("loss", "kl", "reward", "eval_reward", "completions/mean_length"):
+            if name in expected:
+                assert line[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+    expected = weights(run)
+    for name, found in weights(output).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-5)
+
+
 def test_a_resumed_run_ends_as_the_uninterrupted_one(run, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(run, output)

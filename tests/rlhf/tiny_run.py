@@ -48,13 +48,13 @@ class Row:
     token_values: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
-def tiny_config() -> Qwen3Config:
+def tiny_config(heads: int = 2) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=VOCABULARY,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
-        num_attention_heads=2,
+        num_attention_heads=heads,
         num_key_value_heads=1,
         head_dim=16,
         max_position_embeddings=256,
@@ -62,9 +62,9 @@ def tiny_config() -> Qwen3Config:
     )
 
 
-def tiny_model(*, lora: bool = True, dropout: float = 0.0, seed: int = 0) -> Any:
+def tiny_model(*, lora: bool = True, dropout: float = 0.0, seed: int = 0, heads: int = 2) -> Any:
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(tiny_config())
+    model = Qwen3ForCausalLM(tiny_config(heads))
     if lora:
         config = LoraConfig(
             r=4,
@@ -117,6 +117,7 @@ class Setup:
         train: fields of TrainConfig.
         algorithm, options: name and settings of the algorithm.
         weights: where the main process writes the trained weights.
+        sequence: processes that share rows.
     """
 
     train: dict[str, Any]
@@ -133,6 +134,8 @@ class Setup:
     fail_rank: int | None = None
     fail_way: str = "exit"
     plots: bool = False
+    sequence: int = 1
+    heads: int = 2
 
 
 def make_algorithm(setup: Setup) -> Algorithm:
@@ -147,12 +150,12 @@ def lines_of(folder: str | Path) -> list[dict[str, Any]]:
 def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = None) -> Trainer:
     report.draw_curves = draw_curves if setup.plots else lambda lines, folder: []
     backend = BACKENDS.get("cpu")
-    processes = Processes.start(backend, timeout_s=setup.timeout_s)
+    processes = Processes.start(backend, timeout_s=setup.timeout_s, sequence_size=setup.sequence)
     train = {"learning_rate": 1e-2, "add_version": False, "eval_on_start": False} | setup.train
     config = TrainConfig(**train)
     settings = {"lora": setup.lora, "algorithm": setup.algorithm, **setup.options, **train}
     folder: RunFolder = prepare_run_folder(config, processes, settings)
-    model = tiny_model(lora=setup.lora, dropout=setup.dropout)
+    model = tiny_model(lora=setup.lora, dropout=setup.dropout, heads=setup.heads)
     if not processes.is_main:  # the trainer brings every process to the main one's weights
         for parameter in model.parameters():
             parameter.data += parameter.requires_grad
@@ -162,7 +165,8 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         if setup.lora:
             policy.refer_to_itself()
         else:
-            policy.refer_to(tiny_model(lora=False))
+            policy.refer_to(tiny_model(lora=False, heads=setup.heads))
+    policy.share_tokens(processes.sequence)
     kind = algorithm.row_kind
     return Trainer(
         policy,

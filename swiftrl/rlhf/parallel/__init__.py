@@ -1,1 +1,1 @@
-"""How weights, gradients and the optimizer's state lie over the processes of a run."""
+"""How rows, tokens, weights and the optimizer's state lie over the processes of a run."""

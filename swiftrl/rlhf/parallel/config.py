@@ -19,3 +19,8 @@ class ParallelConfig:
     deepspeed: str | None = setting(
         None, "DeepSpeed: zero1, zero2, zero3, zero2_offload, zero3_offload, or a JSON file."
     )
+    sequence_parallel_size: int = setting(
+        1,
+        "Processes that share each row, every one with a part of its tokens: for rows too long "
+        "for one device. Divides the number of processes and the model's attention heads.",
+    )

@@ -1,0 +1,1 @@
+"""Lets the folders below import the modules that lie here."""
