@@ -7,52 +7,20 @@ import random
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from swiftrl.backends.capabilities import Capabilities, Chip
+from swiftrl.backends.check import Check
+from swiftrl.backends.requirements import Problem, problems
 from swiftrl.core.errors import BackendError
 
 if TYPE_CHECKING:
     from swiftrl.backends.kernels import Kernels
 
-__all__ = ["Backend", "Capabilities", "Check", "Memory", "Role"]
+__all__ = ["Backend", "Memory", "Role"]
 
 Role = Literal["train", "rollout"]
 _GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the hardware and its libraries can do. Asked when settings are read.
-
-    Attributes:
-        bf16: computes in bfloat16.
-        fp16: computes in float16 fast enough to train with.
-        fp8: has 8-bit floating-point products.
-        float64: has double precision on the device.
-        complex: has complex numbers on the device.
-        fused_adamw: torch.optim.AdamW(fused=True) works.
-        grouped_mm: PyTorch's grouped matrix product runs, for mixtures of experts.
-        compile: torch.compile is worth turning on by default.
-        attention: implementations transformers may use, best first.
-        quant_load: quantised weights that can be trained on or served.
-        quant_export: formats whose export can run here.
-        liger: Liger's Triton kernels run.
-        bnb: bitsandbytes runs.
-    """
-
-    bf16: bool = True
-    fp16: bool = True
-    fp8: bool = False
-    float64: bool = True
-    complex: bool = True
-    fused_adamw: bool = True
-    grouped_mm: bool = False
-    compile: bool = False
-    attention: tuple[str, ...] = ("sdpa", "eager")
-    quant_load: tuple[str, ...] = ()
-    quant_export: tuple[str, ...] = ()
-    liger: bool = False
-    bnb: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +31,6 @@ class Memory:
     total: int
     allocated: int
     peak: int
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One row of `swiftrl env`.
-
-    Attributes:
-        name: what was looked at.
-        found: what is there.
-        expected: what the package needs; empty where anything goes.
-        todo: what to do about it; empty if nothing.
-        ok: whether `found` will do.
-    """
-
-    name: str
-    found: str
-    expected: str = ""
-    todo: str = ""
-    ok: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,7 +46,8 @@ class Backend:
         visible_env: variable that limits which devices a process sees; None if there is none.
         ray_resource: what ray calls one device; None for CPU cores.
         start_method: how worker processes may start once the device is in use.
-        capabilities: what it can do.
+        chips: its generations, where they differ in what they can do; the first is assumed where
+            none is at hand.
         environment: variables set, where unset, before the device is touched, by role.
     """
 
@@ -107,8 +57,17 @@ class Backend:
     visible_env: str | None = None
     ray_resource: str | None = None
     start_method: Literal["fork", "spawn"] = "spawn"
-    capabilities: Capabilities = Capabilities()
+    chips: tuple[Chip, ...] = (Chip("any"),)
     environment: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the chip of this process can do."""
+        return self.chip().capabilities
+
+    def chip(self) -> Chip:
+        """Return which of `chips` this process has."""
+        return self.chips[0]
 
     def module(self) -> ModuleType:
         """Return torch's module of this device."""
@@ -194,18 +153,9 @@ class Backend:
         Raises:
             BackendError: the hardware lacks it.
         """
-        able = {
-            "bfloat16": self.capabilities.bf16,
-            "float16": self.capabilities.fp16,
-            "float32": True,
-        }
         if requested is None:
             return "bfloat16" if self.capabilities.bf16 else "float32"
-        if not able.get(requested, False):
-            usable = ", ".join(name for name, works in able.items() if works)
-            raise BackendError(
-                f"--torch_dtype {requested}: {self.name} cannot train in it. Use one of: {usable}."
-            )
+        self.refuse({"torch_dtype": requested})
         return requested
 
     def kernels(self) -> Kernels:
@@ -214,13 +164,49 @@ class Backend:
 
         return Kernels(source=self.name)
 
+    def problems(self, values: Mapping[str, Any]) -> list[Problem]:
+        """Return which of these settings need what this hardware lacks.
+
+        Args:
+            values: settings by name, e.g. `Settings.as_dict()`.
+        """
+        chip = self.chip()
+        return list(problems(values, chip.capabilities, backend=self.name, chip=chip.name))
+
+    def refuse(self, values: Mapping[str, Any]) -> None:
+        """Refuse settings that need what this hardware lacks.
+
+        Raises:
+            BackendError: it names each of them, why, and what to do instead.
+        """
+        found = self.problems(values)
+        if found:
+            raise BackendError("\n  ".join(map(str, found)))
+
+    def unusable(self) -> Check | None:
+        """Return what is wrong if this hardware seems to be wanted here and will not do."""
+        return None
+
     def doctor(self) -> list[Check]:
         """Return what `swiftrl env` reports about this hardware in particular."""
-        rows = [Check("devices", f"{self.count()} x {self.describe()}")]
+        rows = [Check("devices", f"{self.count()} x {self.describe()} ({self.chip().name})")]
         for index in range(self.count()):
             memory = self.mem_info(index)
             found = f"{memory.free / _GIB:.1f} GiB free of {memory.total / _GIB:.1f} GiB"
             rows.append(Check(f"memory of {self.device_type}:{index}", found))
+        return [*rows, *self._collectives()]
+
+    def _collectives(self) -> list[Check]:
+        import torch.distributed as dist
+
+        rows = []
+        for part in self.dist_backend.split(","):
+            name = part.rpartition(":")[2]
+            there = dist.is_available() and dist.is_backend_available(name)
+            todo = "" if there else "install a build of torch that has it; one process needs none"
+            rows.append(
+                Check(f"collectives: {name}", "there" if there else "absent", todo=todo, ok=there)
+            )
         return rows
 
     def describe(self) -> str:

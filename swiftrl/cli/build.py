@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftrl.backends.base import Backend
-from swiftrl.backends.detect import detect
+from swiftrl.cli import hardware
 from swiftrl.cli.loading import find_model, load_template
 from swiftrl.cli.online import load_prompts, make_rollouts
 from swiftrl.cli.reference import find_reference, set_reference
@@ -77,7 +77,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
         SwiftRLError: what the user must know.
     """
     config = settings[TrainConfig]
-    backend = detect("cpu" if settings[ModelConfig].use_cpu else None)
+    backend = hardware.choose(settings[ModelConfig])
     processes = Processes.start(
         backend,
         timeout_s=config.ddp_timeout,
@@ -97,6 +97,7 @@ def _train(
     backend: Backend,
     processes: Processes,
 ) -> int:
+    hardware.check(settings, backend)
     backend.seed_all(settings[TrainConfig].seed)
     processes.at("looking for the model")
     resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from swiftrl.cli.hardware import lacking
 from swiftrl.core.config import Settings
 from swiftrl.core.parse import help_page, parse
 from swiftrl.core.registry import Registry
@@ -31,6 +32,7 @@ class Command:
         run: does the work and returns the exit code.
         refuse: given an unknown flag and the words, says why it is refused, or None.
         shown_in_help: groups listed by --help though these words do not bring them in.
+        needs_torch: whether torch is imported, and a failure of that explained, before it runs.
         trains: whether several processes may share the work (NPROC_PER_NODE).
         positional: list setting that takes leading words without a dash (`data check FILES`).
     """
@@ -41,6 +43,7 @@ class Command:
     run: Callable[[Settings], int]
     refuse: Callable[[str, Sequence[str]], str | None] = _nothing_refused
     shown_in_help: Callable[[Sequence[str]], list[type]] = _no_groups
+    needs_torch: bool = True
     trains: bool = False
     positional: str | None = None
 
@@ -68,7 +71,7 @@ def settings_of(name: str, argv: Sequence[str]) -> Settings:
         command.groups(words),
         words,
         description=command.description,
-        refuse=lambda flag: command.refuse(flag, words),
+        refuse=lambda flag: lacking(flag, words) or command.refuse(flag, words),
         shown_in_help=command.shown_in_help(words),
     )
 

@@ -69,11 +69,11 @@ def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) ->
     Raises:
         SwiftRLError: what is wrong with the folder, the adapters or the hardware.
     """
-    from swiftrl.backends.detect import detect
+    from swiftrl.cli.hardware import choose
     from swiftrl.models.load import load_model
     from swiftrl.models.lora import load_adapters
 
-    backend = detect("cpu" if config.use_cpu else None)
+    backend = choose(config)
     dtype = resolved.stored_dtype if as_stored and config.torch_dtype is None else None
     loaded = load_model(resolved, config, backend, dtype=dtype)
     if not config.adapters:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from swiftrl import __version__
+from swiftrl.backends.importing import import_torch
 from swiftrl.cli.command import COMMANDS, command_of, settings_of
 from swiftrl.cli.launch import launch, wants_launch
 from swiftrl.core.errors import ConfigError, MachineError, SwiftRLError
@@ -62,9 +63,12 @@ def _dispatch(name: str, words: list[str]) -> int:
         end_with_parent()
     # Read first: a wrong flag is said once, and a file's ENV block may ask for processes.
     settings = settings_of(name, words)
+    command = command_of(name)
+    if command.needs_torch:
+        import_torch()
     if wants_launch(name):
-        return launch(name, words)
-    return command_of(name).run(settings)
+        return launch(name, words, settings)
+    return command.run(settings)
 
 
 def _fail(message: str, code: int) -> int:

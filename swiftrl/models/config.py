@@ -40,6 +40,11 @@ class ModelConfig:
     )
     adapters: list[str] = setting([], "LoRA adapter folders to put on the model.")
     use_cpu: bool = setting(False, "Use the CPU even if an accelerator is present.")
+    backend: str | None = setting(
+        None,
+        "Hardware to use, e.g. cpu (docs: Hardware). Unset: the first of Ascend, CUDA, MPS and "
+        "CPU that is there.",
+    )
 
 
 @dataclass(frozen=True)

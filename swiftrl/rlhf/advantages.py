@@ -87,6 +87,7 @@ class _Groups:
 def _groups(rewards_B: Tensor, group_index_B: Tensor) -> _Groups:
     rewards_B = rewards_B.to(torch.promote_types(rewards_B.dtype, torch.float32))
     scorable_B = ~rewards_B.isnan()
+    # Rewards and groups are on the host.
     num_groups = int(group_index_B.max()) + 1 if len(group_index_B) else 0
     empty_P = rewards_B.new_zeros(num_groups)
 

@@ -93,6 +93,7 @@ def _asking(segments: Segments) -> Callable[[int, int], slice]:
     """Return what gives the tokens of a run, from the first to the last, whose result is read."""
     if not segments.last or segments.read_rows is None:
         return slice
+    # Brought to the host in the last layer alone.
     rows = segments.read_rows.tolist()
 
     def read(start: int, stop: int) -> slice:

@@ -102,6 +102,7 @@ class _Head:
 
         z is in float32 (float64 for float64), and the next strip overwrites it, or raw itself.
         """
+        # Double precision only where it came in, on the host.
         wide = torch.float64 if raw.dtype == torch.float64 else torch.float32
         size = rows_in_cache(raw.device, raw.shape[1], len(raw))
         memory = None if raw.dtype == wide else torch.empty_like(raw[:size], dtype=wide)

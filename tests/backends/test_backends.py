@@ -4,7 +4,8 @@ import numpy
 import pytest
 import torch
 
-from swiftrl.backends.base import Backend, Capabilities, Check
+from swiftrl.backends.base import Backend, Check
+from swiftrl.backends.capabilities import Capabilities, Chip
 from swiftrl.backends.detect import BACKENDS, detect
 from swiftrl.core.errors import BackendError, ConfigError
 
@@ -85,10 +86,12 @@ def test_environment_is_set_only_where_unset(backend):
 
 
 def test_compute_dtype():
-    modest = Backend("old", "cpu", "gloo", capabilities=Capabilities(bf16=False))
+    modest = Backend("old", "cpu", "gloo", chips=(Chip("old", Capabilities(bf16=False)),))
     assert modest.compute_dtype() == "float32"
     assert modest.compute_dtype("float16") == "float16"
-    with pytest.raises(BackendError, match="Use one of: float16, float32"):
+    with pytest.raises(
+        BackendError, match=r"bfloat16 cannot be used on old: .* Use --torch_dtype float16"
+    ):
         modest.compute_dtype("bfloat16")
     assert detect("cpu").compute_dtype() == "bfloat16"
 

@@ -1,4 +1,4 @@
-"""The commands that do not train: template, data, infer, env."""
+"""The commands that do not train: template, data, infer."""
 
 import io
 import json
@@ -138,12 +138,3 @@ def test_infer_refuses_what_cannot_be_meant(capsys):
     assert "temperature -1.0: expected >= 0" in capsys.readouterr().err
     assert main(["infer"]) == 2
     assert "--model is missing" in capsys.readouterr().err
-
-
-def test_env_reports_versions_and_hardware(capsys):
-    assert main(["env", "--json"]) == 0
-    report = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
-    for name in ("torch", "transformers", "peft", "backend", "built-in models"):
-        assert report[name]["ok"]
-    assert "builtin:tiny-instruct" in report["built-in models"]["found"]
-    assert main(["env"]) == 0

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from swiftrl.backends.base import Backend, Capabilities, Check
+from swiftrl.backends import cann
+from swiftrl.backends.base import Backend
+from swiftrl.backends.capabilities import Capabilities, Chip
+from swiftrl.backends.check import Check, torch_build
 
 if TYPE_CHECKING:
     from swiftrl.backends.kernels import Kernels
 
-# Published pairs of torch and torch_npu: minor versions are equal.
-_SOURCE_CANN = "source /usr/local/Ascend/ascend-toolkit/set_env.sh"
+_A2 = Capabilities(
+    float64=False,
+    complex=False,
+    quant_load=("gptq", "awq"),
+    quant_serve=("ascend", "compressed-tensors"),
+    quant_export=("gptq", "awq"),
+)
+A2 = Chip("Ascend A2 or A3", _A2, "910B, 910C: Atlas 800T A2, Atlas 800T A3")
+A5 = Chip("Ascend 950", replace(_A2, fp8=True), "950PR, 950DT")
+OLDER = Chip("Ascend before A2", replace(_A2, bf16=False), "910A, 310P")
+# Names as torch_npu tells them, e.g. Ascend910B3, Ascend910_9362 (A3), Ascend950PR_9579.
+_NAMES = (
+    (A5, ("Ascend950", "Ascend910_95")),
+    (A2, ("Ascend910B", "Ascend910_93", "Ascend910C")),
+)
 
 
 class AscendBackend(Backend):
@@ -25,48 +39,33 @@ class AscendBackend(Backend):
 
         return NPU_KERNELS
 
+    def chip(self) -> Chip:
+        """Return the generation of this process's NPU, by its name."""
+        if not self.available():
+            return A2
+        name = self.describe()
+        known = (chip for chip, prefixes in _NAMES if name.startswith(prefixes))
+        return next(known, OLDER if name.startswith(("Ascend910", "Ascend310")) else A2)
+
     def doctor(self) -> list[Check]:
         """Add CANN, the driver's tool, and whether torch_npu matches torch."""
-        return [*super().doctor(), *_cann(), _versions()]
+        return [*super().doctor(), *cann.checks()]
 
-
-def _cann() -> list[Check]:
-    home = os.environ.get("ASCEND_TOOLKIT_HOME") or os.environ.get("ASCEND_HOME_PATH")
-    tool = shutil.which("npu-smi")
-    return [
-        Check(
-            "CANN",
-            home or "not set up",
-            expected="ASCEND_TOOLKIT_HOME",
-            todo="" if home else _SOURCE_CANN,
-            ok=home is not None,
-        ),
-        Check(
-            "driver",
-            tool or "npu-smi not found",
-            expected="npu-smi",
-            todo="" if tool else "install the Ascend driver, or mount it into the container",
-            ok=tool is not None,
-        ),
-    ]
-
-
-def _versions() -> Check:
-    import torch
-
-    try:
-        ours = importlib.metadata.version("torch_npu")
-    except importlib.metadata.PackageNotFoundError:
-        ours = "absent"
-    torch_version = torch.__version__.split("+")[0]
-    ok = ours.split(".")[:2] == torch_version.split(".")[:2]
-    return Check(
-        "torch_npu",
-        ours,
-        expected=f"{torch_version}.* beside torch {torch.__version__}",
-        todo="" if ok else f"pip install 'torch_npu=={torch_version}.*'",
-        ok=ok,
-    )
+    def unusable(self) -> Check | None:
+        """Say that torch_npu is there and no NPU is, or that it is another torch's."""
+        ours = cann.installed()
+        if ours is None:
+            return None
+        paired = cann.pairing(torch_build()[0].split("+")[0], ours, None)
+        if not paired.ok or self.available():
+            return None if paired.ok else paired
+        return Check(
+            "NPU",
+            f"torch_npu {ours} is installed, and no NPU can be used",
+            "an NPU",
+            "look at `swiftrl env`, `npu-smi info` and ASCEND_RT_VISIBLE_DEVICES",
+            ok=False,
+        )
 
 
 BACKEND = AscendBackend(
@@ -75,7 +74,7 @@ BACKEND = AscendBackend(
     dist_backend="cpu:gloo,npu:hccl",
     visible_env="ASCEND_RT_VISIBLE_DEVICES",
     ray_resource="NPU",
-    capabilities=Capabilities(float64=False, complex=False),
+    chips=(A2, A5, OLDER),
     environment={
         "train": {
             "HCCL_CONNECT_TIMEOUT": "600",

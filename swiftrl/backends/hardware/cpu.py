@@ -6,7 +6,8 @@ import os
 import resource
 import sys
 
-from swiftrl.backends.base import Backend, Capabilities, Memory
+from swiftrl.backends.base import Backend, Memory
+from swiftrl.backends.capabilities import Capabilities, Chip
 
 
 class CpuBackend(Backend):
@@ -105,12 +106,19 @@ BACKEND = CpuBackend(
     # step (12.2 s against 4.7 s, 11.6 against 2.8); sleeping at once costs a quiet one a quarter of
     # its wall time (1.13 s against 0.84). GNU's OpenMP reads the second, others the first.
     environment={"train": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}},
-    capabilities=Capabilities(
-        fp16=False,
-        grouped_mm=True,
-        attention=("sdpa", "eager"),
-        quant_load=("bnb", "gptq", "awq"),
-        quant_export=("gptq", "awq", "bnb"),
-        bnb=True,
+    chips=(
+        Chip(
+            "CPU",
+            Capabilities(
+                fp16=False,
+                grouped_mm=True,
+                compile=True,
+                attention=("sdpa", "eager"),
+                quant_load=("bnb", "gptq", "awq"),
+                quant_serve=("gptq", "awq", "compressed-tensors"),
+                quant_export=("gptq", "awq", "bnb"),
+                bnb=True,
+            ),
+        ),
     ),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from swiftrl.backends.base import Backend, Capabilities, Memory
+from swiftrl.backends.base import Backend, Memory
+from swiftrl.backends.capabilities import Capabilities, Chip
 
 
 class MpsBackend(Backend):
@@ -32,5 +33,10 @@ BACKEND = MpsBackend(
     name="mps",
     device_type="mps",
     dist_backend="gloo",
-    capabilities=Capabilities(float64=False, complex=False, fused_adamw=True),
+    chips=(
+        Chip(
+            "Apple GPU",
+            Capabilities(float64=False, complex=False, quant_load=("bnb", "gptq", "awq"), bnb=True),
+        ),
+    ),
 )

@@ -40,8 +40,10 @@ def run(settings: Settings) -> int:
         raise ConfigError("expected: swiftrl data check FILE ... [--model MODEL]")
     template = None
     if settings[ModelConfig].model:
+        from swiftrl.backends.importing import import_torch
         from swiftrl.cli.loading import find_model, load_template
 
+        import_torch()
         template = load_template(settings, find_model(settings[ModelConfig]))
     from swiftrl.data.check import check
 
@@ -72,6 +74,7 @@ COMMAND = Command(
     "duplicates, bad rows with their reasons, and with --model lengths and truncations.",
     groups=lambda argv: [CheckConfig, ModelConfig, TemplateConfig],
     run=run,
+    needs_torch=False,
     refuse=lambda flag, argv: why_refused(flag),
     positional="action",
 )

@@ -49,6 +49,7 @@ class InferConfig:
 
 def run(settings: Settings) -> int:
     """Chat, answer one message, or answer a data set."""
+    from swiftrl.cli import hardware
     from swiftrl.cli.loading import find_model, load, load_template
     from swiftrl.engine.config import sampling_params
     from swiftrl.engine.transformers import TransformersEngine
@@ -56,6 +57,7 @@ def run(settings: Settings) -> int:
     config, generation = settings[ModelConfig], settings[GenerationConfig]
     if settings[InferConfig].num_return_sequences < 1:
         raise ConfigError("--num_return_sequences: expected at least 1.")
+    hardware.check(settings, hardware.choose(config))
     resolved = find_model(config)
     template = load_template(settings, resolved)
     loaded = load(config, resolved)

@@ -105,4 +105,5 @@ COMMAND = Command(
     "are tested; `--of` says which family a folder is. Models that are not listed train too.",
     groups=lambda argv: [ListConfig],
     run=run,
+    needs_torch=False,
 )

@@ -91,8 +91,9 @@ def score(
         raise _explained(failure, columns, origins) from failure.__cause__
     values = torch.tensor(
         [_checked(f, r, count, origins) for f, r in zip(functions, returned, strict=True)],
-        dtype=torch.float64,
+        dtype=torch.float64,  # on the host, all of it
     ).reshape(len(functions), count)
+    # Also on the host.
     weighted = values * torch.tensor(weights, dtype=torch.float64)[:, None]
     total = weighted.nansum(dim=0).masked_fill(values.isnan().all(dim=0), torch.nan)
     return Scores(tuple(f.name for f in functions), values.T.float(), total.float())
