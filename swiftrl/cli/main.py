@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from swiftrl import __version__
+from swiftrl.backends.detect import BACKENDS
 from swiftrl.backends.importing import import_torch
 from swiftrl.cli.command import COMMANDS, command_of, settings_of
 from swiftrl.cli.launch import launch, wants_launch
@@ -64,6 +65,9 @@ def _dispatch(name: str, words: list[str]) -> int:
     # Read first: a wrong flag is said once, and a file's ENV block may ask for processes.
     settings = settings_of(name, words)
     command = command_of(name)
+    if command.trains:
+        # The processor works whatever the device, and reads its variables when torch is loaded.
+        BACKENDS.get("cpu").default_env("train")
     if command.needs_torch:
         import_torch()
     if wants_launch(name):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swiftrl.backends.detect import BACKENDS
 from swiftrl.cli.swift_flags import why_refused
 from swiftrl.core.compat import check_installed
 from swiftrl.core.config import Settings, options_of, setting
@@ -89,8 +88,6 @@ def run_training(settings: Settings, algorithm: type[Algorithm[Any]], command: s
     # Reading the algorithm's settings refuses what contradicts itself, before torch is loaded.
     built = algorithm(settings[algorithm.Config])
     _check_reference(settings, built)
-    # The processor works whatever the device, and reads its variables when torch is loaded.
-    BACKENDS.get("cpu").default_env("train")
     from swiftrl.cli.build import train
 
     return train(settings, built, command)

@@ -67,7 +67,7 @@ def test_help_imports_neither_torch_nor_transformers(name):
         (["rlhf", "--rlhf_type", "ppo"], "--rlhf_type ppo: not part of this version"),
         (["rlhf", "--use_vllm", "true"], "--use_vllm: vLLM serves rollouts"),
         (["rlhf", "--enable_dft_loss", "true"], "--enable_dft_loss: belongs to swiftrl sft"),
-        (["sft", "--beta", "0.1"], "--beta: belongs to swiftrl rlhf --rlhf_type dpo"),
+        (["sft", "--beta", "0.1"], "--beta: belongs to swiftrl rlhf --rlhf_type cpo or dpo"),
         (["rlhf", "--padding_free", "false"], "expected one of True"),
         (["rlhf"], "--model is missing"),
         (["rlhf", "--model", "builtin:tiny-instruct"], "--dataset is missing"),
