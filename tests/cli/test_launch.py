@@ -86,8 +86,9 @@ def losses(folder: Path) -> list[float]:
 
 
 def started(output: Path, rows: int, **variables: str) -> subprocess.Popen:
-    words = [*TRAIN, "--output_dir", str(output), "--per_device_train_batch_size", str(rows),
-             "--cache_dir", str(output.parent / f"cache-{variables.get('NODE_RANK', 'one')}")]  # fmt: skip
+    cache = output.parent / f"cache-{variables.get('NODE_RANK', 'one')}"
+    words = [*TRAIN, "--output_dir", str(output), "--per_device_train_batch_size", str(rows)]
+    words += ["--cache_dir", str(cache)]
     return subprocess.Popen(
         [sys.executable, "-m", "swiftrl", *words],
         env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
