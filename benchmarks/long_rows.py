@@ -91,7 +91,7 @@ def step(tokens: int, checkpointing: bool, output: Path) -> None:
 
     torch.set_num_threads(1)
     size = int(os.environ["WORLD_SIZE"])
-    processes = Processes.start(BACKENDS.get("cpu"), timeout_s=3600, sequence_size=size)
+    processes = Processes.start(BACKENDS.get("cpu"), timeout_s=3600).in_groups(size)
     policy = make_policy(checkpointing)
     policy.share_tokens(processes.sequence)
     kind = ALGORITHMS.get("dpo")
@@ -135,7 +135,7 @@ def main() -> None:
     if options.output is not None:
         step(options.tokens[0], options.checkpointing, options.output)
         return
-    print("| tokens | processes | GiB a process, of the step | of one | in all | CPU s | gradient norm |")
+    print("| tokens | processes | step, GiB each | of one | GiB each | CPU s | gradient norm |")
     print("|---|---|---|---|---|---|---|")
     for tokens in options.tokens:
         alone = None

@@ -79,10 +79,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
     config = settings[TrainConfig]
     backend = hardware.choose(settings[ModelConfig])
     processes = Processes.start(
-        backend,
-        timeout_s=config.ddp_timeout,
-        start_timeout_s=config.ddp_start_timeout,
-        sequence_size=settings[ParallelConfig].sequence_parallel_size,
+        backend, timeout_s=config.ddp_timeout, start_timeout_s=config.ddp_start_timeout
     )
     with processes.ending_together():
         code = _train(settings, algorithm, command, backend, processes)
@@ -98,6 +95,7 @@ def _train(
     processes: Processes,
 ) -> int:
     hardware.check(settings, backend)
+    processes = processes.in_groups(settings[ParallelConfig].sequence_parallel_size)
     backend.seed_all(settings[TrainConfig].seed)
     processes.at("looking for the model")
     resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))

@@ -52,12 +52,7 @@ class Processes:
 
     @classmethod
     def start(
-        cls,
-        backend: Backend,
-        *,
-        timeout_s: float = 1800,
-        start_timeout_s: float = 600,
-        sequence_size: int = 1,
+        cls, backend: Backend, *, timeout_s: float = 1800, start_timeout_s: float = 600
     ) -> Processes:
         """Join the other processes, if a launcher started several, and bind to a device.
 
@@ -65,24 +60,30 @@ class Processes:
             backend: the hardware.
             timeout_s: after this long a stalled exchange fails in every process.
             start_timeout_s: longest wait for all processes to come.
-            sequence_size: processes that work on the same rows.
 
         Raises:
             MachineError: some do not come, or do not belong to the same run.
-            ConfigError: groups of `sequence_size` do not make up the number of processes.
         """
-        check_world(sequence_size, int(os.environ.get("WORLD_SIZE", "1")))
         backend.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
             _watches[:] = [_join(backend, timeout_s, start_timeout_s)]
         state = PartialState(cpu=backend.device_type == "cpu")
         log.set_quiet(not state.is_main_process)
         watch = _watches[0] if _watches else None
-        found = cls(state.process_index, state.num_processes, backend.current_device(), watch)
-        if sequence_size == 1:
-            return found
-        group = SequenceGroup.join(sequence_size, _limit(timeout_s), found.together)
-        return replace(found, sequence=group)
+        return cls(state.process_index, state.num_processes, backend.current_device(), watch)
+
+    def in_groups(self, size: int) -> Processes:
+        """Return the same, `size` of them at a time working on the same rows.
+
+        Raises:
+            ConfigError: such groups do not make up the number of processes.
+        """
+        check_world(size, self.world_size)
+        if size == 1:
+            return self
+        timeout_s = 1800 if self.watch is None else self.watch.timeout_s
+        group = SequenceGroup.join(size, _limit(timeout_s), self.together)
+        return replace(self, sequence=group)
 
     @property
     def is_main(self) -> bool:

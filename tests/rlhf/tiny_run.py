@@ -150,7 +150,7 @@ def lines_of(folder: str | Path) -> list[dict[str, Any]]:
 def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = None) -> Trainer:
     report.draw_curves = draw_curves if setup.plots else lambda lines, folder: []
     backend = BACKENDS.get("cpu")
-    processes = Processes.start(backend, timeout_s=setup.timeout_s, sequence_size=setup.sequence)
+    processes = Processes.start(backend, timeout_s=setup.timeout_s).in_groups(setup.sequence)
     train = {"learning_rate": 1e-2, "add_version": False, "eval_on_start": False} | setup.train
     config = TrainConfig(**train)
     settings = {"lora": setup.lora, "algorithm": setup.algorithm, **setup.options, **train}

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_run import Setup, environment, lines_of, make_trainer, program, run, weights_of
 from tree_models import TREE, build, forest
 
+from swiftrl.cli.main import main
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import pack
 from swiftrl.rlhf.parallel.sequence_check import check_model
@@ -188,6 +189,32 @@ def test_a_number_of_processes_that_groups_do_not_make_up_is_refused():
     check_world(2, 4)
     with pytest.raises(ConfigError, match="3 processes, which groups of 2 do not make up"):
         check_world(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sequence_parallel_size", "2"], "the run has 1 processes"),
+        (["--sequence_parallel_size", "2", "--layout", "rows"], "use --layout auto or tree"),
+        (["--sequence_parallel_size", "0"], "expected more than 0"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_loaded(tmp_path, capsys, words, message):
+    base = ["sft", "--model", "builtin:tiny-instruct", "--dataset", "builtin:instructions#4",
+            "--use_cpu", "true", "--output_dir", str(tmp_path)]  # fmt: skip
+    assert main([*base, *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_whose_heads_cannot_be_shared_is_refused_by_one_message(
+    tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setenv("NPROC_PER_NODE", "3")
+    base = ["sft", "--model", "builtin:tiny-instruct", "--dataset", "builtin:instructions#4",
+            "--use_cpu", "true", "--output_dir", str(tmp_path)]  # fmt: skip
+    assert main([*base, "--sequence_parallel_size", "3"]) == 2
+    assert capfd.readouterr().err.count("4 attention heads, which 3 does not divide") == 1
 
 
 def test_a_model_in_rows_is_refused():
