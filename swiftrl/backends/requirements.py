@@ -37,10 +37,7 @@ class Need:
 
 _LORA = "Train LoRA on the bfloat16 weights instead"
 _BNB_WHY = "bitsandbytes has no kernels for it"
-_BNB_INSTEAD = {
-    "ascend": f"{_LORA}: leave it out; or start from a GPTQ or AWQ checkpoint.",
-    "": f"{_LORA}: leave it out.",
-}
+_BNB_INSTEAD = {"": f"{_LORA}: leave it out."}
 _SERVE_WHY = "vLLM serves no such weights there"
 _SERVE_INSTEAD = {
     "ascend": "vllm-ascend serves W8A8 weights made with msmodelslim (--vllm_quantization ascend) "
