@@ -70,12 +70,13 @@ def test_what_the_build_needs_is_sent_and_nothing_more(path):
 
 
 def test_versions_are_those_of_the_project():
-    installed = re.search(r"^TORCH=(\S+)", (ROOT / "scripts/install_torch.sh").read_text(), re.M)
+    script = (ROOT / "scripts/install_torch.sh").read_text("utf-8")
+    installed = dict(re.findall(r"^(\w*TORCH\w*)=(\S+)$", script, re.MULTILINE))
     for name in ("cpu", "cuda"):
-        assert arguments(ROOT / "docker" / f"{name}.Dockerfile")["TORCH"] == installed[1]
+        assert arguments(ROOT / "docker" / f"{name}.Dockerfile")["TORCH"] == installed["TORCH"]
     ascend = arguments(ROOT / "docker/ascend.Dockerfile")
-    assert ascend["TORCH"] == RECOMMENDED.torch
-    assert ascend["TORCH_NPU"] == RECOMMENDED.torch_npu
+    assert ascend["TORCH"] == installed["ASCEND_TORCH"] == RECOMMENDED.torch
+    assert ascend["TORCH_NPU"] == installed["ASCEND_TORCH_NPU"] == RECOMMENDED.torch_npu
     assert f"/cann:{RECOMMENDED.cann}-" in ascend["BASE"]
 
 
