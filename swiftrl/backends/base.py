@@ -158,8 +158,15 @@ class Backend:
         self.refuse({"torch_dtype": requested})
         return requested
 
-    def kernels(self) -> Kernels:
-        """Return the fused kernels that this hardware has of its own."""
+    def kernels(self, *, liger: bool = False) -> Kernels:
+        """Return the fused kernels that this hardware has of its own.
+
+        Args:
+            liger: with Liger's, where `Capabilities.liger` says that they run.
+
+        Raises:
+            ConfigError: they are not installed.
+        """
         from swiftrl.backends.kernels import Kernels
 
         return Kernels(source=self.name)

@@ -95,6 +95,8 @@ def _train(
     processes: Processes,
 ) -> int:
     hardware.check(settings, backend)
+    # Kernels that are not installed are named before anything is loaded.
+    backend.kernels(liger=settings[TrainConfig].use_liger_kernel)
     processes = processes.in_groups(settings[ParallelConfig].sequence_parallel_size)
     backend.seed_all(settings[TrainConfig].seed)
     processes.at("looking for the model")
@@ -265,6 +267,8 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
         layout=settings[TrainConfig].layout,
         compute_dtype=compute_dtype,
         **_kernels(run, model, compute_dtype),
+        compiled=settings[TrainConfig].torch_compile,
+        offload=settings[TrainConfig].activation_cpu_offload,
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
         temperature=algorithm.config.temperature if online else 1.0,
         pictures=picture_probe(template),
@@ -285,7 +289,7 @@ def _kernels(run: _Run, model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
     if not config.fused_kernels:
         return {"fused": False, "kernel": sdpa_kernel}
     device = run.backend.current_device()
-    kernels = checked_kernels(run.backend, device, dtype)
+    kernels = checked_kernels(run.backend, device, dtype, liger=config.use_liger_kernel)
     if config.layout == "rows":
         return {"kernels": kernels}
     text = causal_lm(model).config.get_text_config(decoder=True)

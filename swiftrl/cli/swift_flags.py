@@ -26,8 +26,8 @@ EXACT: dict[str, str] = {
     "dataloader_num_workers": LOADER,
     "gradient_checkpointing_kwargs": "checkpointing is non-reentrant here; leave it out.",
     "use_logits_to_keep": "logits are never materialised here; leave it out.",
-    "use_liger_kernel": "logits are never materialised here, with or without it; leave it out.",
-    "torch_compile": LATER,
+    "enable_npu_model_patch": "fused kernels of the hardware are used as they are; --fused_kernels "
+    "false switches them off.",
     "attn_implementation": "use --attn_impl.",
     "trust_remote_code": "code from checkpoints is never run; use a model that transformers knows.",
     "do_train": "the command says what is done; leave it out.",
@@ -122,7 +122,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
 OTHERS = """acc_strategy auto_find_batch_size average_tokens_across_devices callbacks
     create_checkpoint_symlink custom_register_path decision_drop_instructions
     decision_shuffle_fields decision_state_as_text decision_subsample_options do_eval do_predict
-    enable_channel_loss enable_jit_checkpoint enable_npu_model_patch eval_accumulation_steps
+    enable_channel_loss enable_jit_checkpoint eval_accumulation_steps
     eval_delay eval_do_concat_batches eval_metric experts_impl
     init_strategy liger_kernel_config load_data_args local_repo_path
     logprobs max_model_len metric model_author model_name mrl_dims new_special_tokens num_beams

@@ -128,8 +128,22 @@ def _check(settings: Settings) -> None:
         )
     for tracker in {*settings[TrainConfig].report_to} - {"none"}:
         check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
+    _check_kernels(settings[TrainConfig], settings[ParallelConfig])
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
+
+
+def _check_kernels(config: TrainConfig, parallel: ParallelConfig) -> None:
+    """Refuse kernels that would not be used."""
+    sharded = next((name for name in ("fsdp", "deepspeed") if getattr(parallel, name)), None)
+    if config.torch_compile and sharded:
+        raise ConfigError(
+            f"--torch_compile true: sharded layers (--{sharded}) are not compiled in this version; "
+            "leave one of them out."
+        )
+    if config.use_liger_kernel and (config.torch_compile or not config.fused_kernels):
+        other = "--torch_compile true" if config.torch_compile else "--fused_kernels false"
+        raise ConfigError(f"--use_liger_kernel true: not used with {other}; leave one of them out.")
 
 
 def _check_reference(settings: Settings, algorithm: Algorithm[Any]) -> None:

@@ -60,6 +60,21 @@ class TrainConfig:
         "this package and of the hardware's libraries. Each is tried out against the plain one "
         "first. false: plain PyTorch.",
     )
+    use_liger_kernel: bool = setting(
+        False,
+        "Run norms, gated MLPs and rotary embeddings by Liger's kernels (GPUs; needs "
+        "swiftrl[liger]).",
+    )
+    torch_compile: bool = setting(
+        False,
+        "Compile the decoder layers, one by one. Replaces the fused operations of this package, "
+        "except attention.",
+    )
+    activation_cpu_offload: bool = setting(
+        False,
+        "Keep what the backward pass needs in the host's memory meanwhile. With "
+        "--gradient_checkpointing: the inputs of the layers.",
+    )
     logging_steps: int = setting(5, "Steps between lines of metrics.")
     eval_strategy: str | None = setting(
         None,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from swiftrl.rlhf.tree_attention import use_attention
 from swiftrl.rlhf.trials import FAILURES, close, sample
 
-__all__ = ["rotary_forward", "with_rotary"]
+__all__ = ["has_cache", "rotary_forward", "with_rotary"]
 
 Rotary = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -57,8 +57,7 @@ def rotary_forward(
         **kwargs: handed down.
     """
     attend = _registered(module.config._attn_implementation)
-    cached = any(kwargs.get(name) is not None for name in _CACHES)
-    if args or cached or attend is None or position_embeddings is None:
+    if args or has_cache(kwargs) or attend is None or position_embeddings is None:
         kwargs.update(position_embeddings=position_embeddings, attention_mask=attention_mask)
         return type(module).forward(module, hidden_states, *args, **kwargs)
     shape = (*hidden_states.shape[:-1], -1, module.head_dim)
@@ -81,6 +80,11 @@ def rotary_forward(
     )
     found = found.reshape(*hidden_states.shape[:-1], -1).contiguous()
     return getattr(module, output)(found), weights
+
+
+def has_cache(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a layer is called with keys and values of earlier tokens."""
+    return any(kwargs.get(name) is not None for name in _CACHES)
 
 
 def _turned(

@@ -15,9 +15,11 @@ from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.block_attention import block_kernel
+from swiftrl.rlhf.compiling import compile_layers, uncompiled
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.fused import fuse
 from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch, vocabulary_size
+from swiftrl.rlhf.offload import activations_on_host
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.replicated import Replicated
 from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
@@ -54,6 +56,8 @@ class Policy:
         probe: check the tree layout on a few tokens before relying on it.
         pictures: a batch with a picture, to check a multimodal model's layout on.
         parallel: how models lie over the processes; unset, whole in each.
+        compiled: compile the decoder layers of the model that trains, instead of `fused`.
+        offload: keep what the backward pass needs on the host meanwhile.
     """
 
     def __init__(
@@ -70,6 +74,8 @@ class Policy:
         probe: bool = True,
         pictures: TreeBatch | None = None,
         parallel: Parallel | None = None,
+        compiled: bool = False,
+        offload: bool = False,
     ) -> None:
         register()
         for parameter in model.parameters():
@@ -82,8 +88,9 @@ class Policy:
         self.layout: LayoutChoice = self.parallel.run(
             model, lambda: choose_layout(model, layout, probe=probe, pictures=pictures)
         )
-        self._kernel = kernel
-        self._fused = fused
+        self._kernel = uncompiled(kernel) if compiled else kernel
+        self._fused = fused and not compiled
+        self._offload = offload
         self._kernels = kernels
         self._temperature = temperature
         self._group = SequenceGroup()
@@ -94,9 +101,14 @@ class Policy:
         self._reference: Reference | None = None
         if gradient_checkpointing:
             _checkpoint_gradients(model)
+        if compiled:
+            compile_layers(causal_lm(model))
 
     def logprobs(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
         """Return log-probabilities [N] (and entropies) of the batch's trained tokens."""
+        if self._offload and torch.is_grad_enabled():
+            with activations_on_host(self.model):
+                return self._scorer(batch, entropy=entropy)
         return self._scorer(batch, entropy=entropy)
 
     def reference(self, batch: TreeBatch) -> Tensor:

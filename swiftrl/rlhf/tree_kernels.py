@@ -36,15 +36,21 @@ class Heads:
     value_width: int
 
 
-def checked_kernels(backend: Backend, device: torch.device, dtype: torch.dtype) -> Kernels:
+def checked_kernels(
+    backend: Backend, device: torch.device, dtype: torch.dtype, *, liger: bool = False
+) -> Kernels:
     """Return the hardware's kernels without those that fail or give other values.
 
     Args:
         backend: the hardware.
         device: where they will run.
         dtype: type of the computation.
+        liger: with Liger's.
+
+    Raises:
+        SwiftRLError: Liger's cannot be had.
     """
-    kernels, refused = checked(backend.kernels(), device, dtype)
+    kernels, refused = checked(backend.kernels(liger=liger), device, dtype)
     for refusal in refused:
         log.warn(f"{kernels.source}: {refusal.kernel} is not used, plain PyTorch is: it "
                  f"{refusal.reason}")  # fmt: skip

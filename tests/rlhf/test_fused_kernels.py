@@ -1,12 +1,13 @@
 """Fused kernels of the hardware: the values and gradients of plain PyTorch, family by family.
 
 On a CPU the kernels are plain functions that take the hardware's place, so that what finds them
-their modules is tested; on device "npu" they are torch_npu's.
+their modules is tested; with `--device npu` they are torch_npu's.
 """
 
 import copy
 from dataclasses import replace
 
+import device
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -14,7 +15,6 @@ from plain_kernels import PLAIN, noting
 from test_picture_families import mixed, qwen2_vl
 from tree_models import build, forest, mixed_batch
 
-from swiftrl.backends.detect import BACKENDS
 from swiftrl.backends.kernel_check import checked
 from swiftrl.backends.kernels import NONE
 from swiftrl.data.batch import TreeShape, pack
@@ -24,31 +24,18 @@ from swiftrl.rlhf.tree_attention import Segments, Terms, sdpa_kernel
 from swiftrl.rlhf.tree_kernels import choose_tree_kernel
 from swiftrl.rlhf.varlen_attention import VarlenKernel, gathering
 
-ASCEND = BACKENDS.get("ascend")
 
-
-@pytest.fixture(
-    params=[
-        "cpu",
-        pytest.param(
-            "npu",
-            marks=[
-                pytest.mark.ascend,
-                pytest.mark.skipif(not ASCEND.available(), reason="no device npu in this process"),
-            ],
-        ),
-    ]
-)
-def hardware(request):
+@pytest.fixture
+def hardware():
     """A device, its kernels, and how often they ran."""
-    kernels = PLAIN if request.param == "cpu" else ASCEND.kernels()
-    return torch.device(request.param), *noting(kernels)
+    kernels = PLAIN if device.name() == "cpu" else device.backend().kernels()
+    return torch.device(device.name()), *noting(kernels)
 
 
 def ours(name, **changes):
     """A tiny model as `load_model` leaves it: experts one by one where torch has no product."""
     model = build(name, **changes)
-    if ASCEND.available():
+    if not device.backend().capabilities.grouped_mm:
         model.set_experts_implementation("eager")
     return model
 
@@ -104,14 +91,14 @@ USED = {
 
 @pytest.mark.parametrize("name", USED)
 def test_families_train_alike_with_kernels(name, hardware):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     batch, model = mixed_batch(), ours(name)
     expected = plain(copy.deepcopy(model), batch)
-    policy = with_kernels(model.to(device), kernels)
+    policy = with_kernels(model.to(on), kernels)
     assert policy.layout.layout == "tree"
     calls.clear()
     found = outcome(policy, batch)
-    if name == "deepseek_v3" and device.type != "cpu":
+    if name == "deepseek_v3" and on.type != "cpu":
         # Its router gathers, and the stand-in of the device gives `gather` no gradient.
         torch.testing.assert_close(found[0], expected[0], rtol=0, atol=5e-5)
     else:
@@ -126,7 +113,7 @@ def test_families_train_alike_with_kernels(name, hardware):
 
 @pytest.mark.parametrize("name", ["qwen2", "qwen3", "llama", "mixtral", "qwen3_moe", "gemma3_text"])
 def test_lora_in_bfloat16_with_kernels(name, hardware):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     batch = mixed_batch()
     targets = ["q_proj", "v_proj"] if name in ("mixtral", "qwen3_moe") else "all-linear"
 
@@ -140,7 +127,7 @@ def test_lora_in_bfloat16_with_kernels(name, hardware):
     exact = plain(narrow().float(), batch)
     bfloat16 = {"compute_dtype": torch.bfloat16, "layout": "tree", "probe": False}
     rounded = outcome(Policy(narrow(), fused=False, kernel=sdpa_kernel, **bfloat16), batch)
-    found = outcome(with_kernels(narrow().to(device), kernels, **bfloat16), batch)
+    found = outcome(with_kernels(narrow().to(on), kernels, **bfloat16), batch)
     assert {"attention", "rms_norm", "rotary"} <= set(calls)
     # As far from the exact values as plain bfloat16 is: plain runs differ by twice that from
     # device to device, where an expert is chosen by a hair.
@@ -158,23 +145,23 @@ def test_lora_in_bfloat16_with_kernels(name, hardware):
 
 
 def test_pictures_of_qwen2_vl_with_kernels(hardware):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     torch.manual_seed(0)
     model, tokens, picture = qwen2_vl()
     model = model.float().eval()
     batch = mixed(tokens, picture)
     expected = plain(copy.deepcopy(model), batch)
-    policy = with_kernels(model.to(device), kernels, pictures=batch.to(device))
+    policy = with_kernels(model.to(on), kernels, pictures=batch.to(on))
     calls.clear()
     same(outcome(policy, batch), expected, 5e-5)
     assert set(calls) == ALL
 
 
 def test_gradient_checkpointing_runs_kernels_twice(hardware):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     batch, model = mixed_batch(), build("qwen3")
     expected = plain(copy.deepcopy(model), batch)
-    policy = with_kernels(model.to(device), kernels, gradient_checkpointing=True)
+    policy = with_kernels(model.to(on), kernels, gradient_checkpointing=True)
     model.train()
     calls.clear()
     same(outcome(policy, batch), expected, 5e-5)
@@ -182,14 +169,14 @@ def test_gradient_checkpointing_runs_kernels_twice(hardware):
 
 
 def test_generation_has_the_modules_own_forward(hardware):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     model = build("qwen3")
     ids = torch.arange(1, 6)[None]
     expected = model.generate(ids, max_new_tokens=4, do_sample=False)
-    policy = with_kernels(model.to(device), kernels)
+    policy = with_kernels(model.to(on), kernels)
     calls.clear()
     with policy.generating():
-        found = model.generate(ids.to(device), max_new_tokens=4, do_sample=False)
+        found = model.generate(ids.to(on), max_new_tokens=4, do_sample=False)
     assert torch.equal(found.cpu(), expected)
     assert calls["rotary"] == calls["attention"] == 0
     fused.unfuse(model)
@@ -197,9 +184,9 @@ def test_generation_has_the_modules_own_forward(hardware):
 
 
 def test_kernels_are_checked_in_every_type(hardware):
-    device, kernels, _ = hardware
+    on, kernels, _ = hardware
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
-        usable, refused = checked(kernels, device, dtype)
+        usable, refused = checked(kernels, on, dtype)
         assert refused == []
         assert usable.names() == ["attention", "rms_norm", "rotary", "swiglu", "experts"]
 
@@ -277,11 +264,11 @@ def states(heads=4, key_heads=2, width=8, value_width=8):
 )
 @pytest.mark.parametrize("value_width", [8, 6])
 def test_sequences_attend_as_trees(hardware, terms, value_width):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     batch, own = states(value_width=value_width)
     segments = Segments(batch.shapes, sdpa_kernel)
     results = []
-    for kernel, where in ((sdpa_kernel, "cpu"), (VarlenKernel(kernels.attention), device)):
+    for kernel, where in ((sdpa_kernel, "cpu"), (VarlenKernel(kernels.attention), on)):
         sinks = None if terms.sinks is None else terms.sinks.to(where)
         inputs = [x.detach().to(where).requires_grad_() for x in own]
         output = kernel(*inputs, segments, replace(terms, sinks=sinks))
@@ -292,21 +279,21 @@ def test_sequences_attend_as_trees(hardware, terms, value_width):
 
 
 def test_lists_of_lengths_are_made_once_a_batch(hardware):
-    device, kernels, _ = hardware
+    on, kernels, _ = hardware
     batch, own = states()
     segments, kernel = Segments(batch.shapes, sdpa_kernel), VarlenKernel(kernels.attention)
     made = []
     for _ in range(3):
-        kernel(*(x.to(device) for x in own), segments, Terms(0.3))
+        kernel(*(x.to(on) for x in own), segments, Terms(0.3))
         made.append(segments.once("sequences", lambda: None))
     assert made[0] is not None
     assert made[0] is made[1] is made[2]
 
 
 def test_the_tree_kernel_is_tried_out(hardware, capsys):
-    device, kernels, calls = hardware
+    on, kernels, calls = hardware
     config, dtype = build("qwen3").config, torch.float32
-    chosen = choose_tree_kernel(kernels, ("sdpa",), config, device, dtype)
+    chosen = choose_tree_kernel(kernels, ("sdpa",), config, on, dtype)
     assert isinstance(chosen, VarlenKernel)
     assert calls["attention"] == 1
 
@@ -314,6 +301,6 @@ def test_the_tree_kernel_is_tried_out(hardware, capsys):
         return query * 2.0
 
     odd = replace(kernels, attention=replace(kernels.attention, run=run))
-    chosen = choose_tree_kernel(odd, ("sdpa",), config, device, dtype)
+    chosen = choose_tree_kernel(odd, ("sdpa",), config, on, dtype)
     assert not isinstance(chosen, VarlenKernel)
     assert "is not used" in capsys.readouterr().err

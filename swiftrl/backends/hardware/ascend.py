@@ -33,7 +33,7 @@ _NAMES = (
 class AscendBackend(Backend):
     """NPUs. torch loads torch_npu by itself, through the entry point "torch.backends"."""
 
-    def kernels(self) -> Kernels:
+    def kernels(self, *, liger: bool = False) -> Kernels:
         """Return torch_npu's fused operators."""
         from swiftrl.backends.npu_operators import NPU_KERNELS
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from swiftrl.backends import nvidia
 from swiftrl.backends.base import Backend
 from swiftrl.backends.capabilities import Capabilities, Chip
 from swiftrl.backends.check import Check
+
+if TYPE_CHECKING:
+    from swiftrl.backends.kernels import Kernels
 
 # Sources: flash-attention's README (Ampere and newer; version 3 for Hopper), vLLM's table of
 # quantisation by hardware, bitsandbytes' installation page, CUDA's compute capabilities.
@@ -73,6 +77,12 @@ class CudaBackend(Backend):
         if version < (8, 9):
             return AMPERE
         return HOPPER if version[0] == 9 else ADA
+
+    def kernels(self, *, liger: bool = False) -> Kernels:
+        """Return flash_attn's attention where installed, and Liger's kernels where asked for."""
+        from swiftrl.backends.cuda_kernels import cuda_kernels
+
+        return cuda_kernels(liger=liger)
 
     def doctor(self) -> list[Check]:
         """Add the toolkit beside the driver, NCCL, and GPUs of several generations."""
