@@ -24,7 +24,7 @@ from swiftrl.data.row_encoder import TemplateRowEncoder
 from swiftrl.data.sources import preflight
 from swiftrl.data.stream import StreamedDataset
 from swiftrl.models.config import ModelConfig, TunerConfig
-from swiftrl.models.load import LoadedModel, load_config, load_model
+from swiftrl.models.load import LoadedModel, Place, load_config, load_model
 from swiftrl.models.lora import add_lora, load_adapters
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
@@ -112,7 +112,9 @@ def _train(
     settings = _resolve(settings, algorithm, backend, processes)
     folder = prepare_run_folder(settings[TrainConfig], processes, settings.as_dict())
     processes.write_stacks_to(folder.path)
-    parallel = choose_parallel(settings[ParallelConfig], processes, backend)
+    parallel = choose_parallel(
+        settings[ParallelConfig], processes, backend, _compute_dtype(settings)
+    )
     run = _Run(settings, algorithm, backend, processes, parallel, folder)
     _show(run, command)
     try:
@@ -126,11 +128,11 @@ def _train(
             discard_if_unused(folder)
         raise
     processes.at("loading the model")
-    loaded = load_model(resolved, settings[ModelConfig], backend)
+    loaded = load_model(resolved, settings[ModelConfig], backend, place=_place(settings, parallel))
     policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
         processes.at("preparing the reference")
-        set_reference(settings, policy, rows, held_out, backend=backend, processes=processes)
+        set_reference(settings, policy, rows, held_out, backend=backend)
     policy.share_tokens(processes.sequence)
     train_data, measured = _fed(run, rows, held_out, policy, template, loaded)
     trainer = Trainer(
@@ -261,7 +263,7 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     settings, algorithm = run.settings, run.algorithm
     online = isinstance(algorithm, OnlineAlgorithm)
     model = _trainable(settings, loaded)
-    compute_dtype = getattr(torch, settings[ModelConfig].torch_dtype or "float32")
+    compute_dtype = _compute_dtype(settings)
     policy = Policy(
         model,
         layout=settings[TrainConfig].layout,
@@ -295,6 +297,16 @@ def _kernels(run: _Run, model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
     text = causal_lm(model).config.get_text_config(decoder=True)
     able = run.backend.capabilities.attention
     return {"kernels": kernels, "kernel": choose_tree_kernel(kernels, able, text, device, dtype)}
+
+
+def _place(settings: Settings, parallel: Parallel) -> Place:
+    """Return where weights are read to; some initialisations of LoRA look at them everywhere."""
+    looks = settings[TunerConfig].init_weights in ("pissa", "olora")
+    return "host" if parallel.place == "nowhere" and looks else parallel.place
+
+
+def _compute_dtype(settings: Settings) -> torch.dtype:
+    return getattr(torch, settings[ModelConfig].torch_dtype or "float32")
 
 
 def _trainable(settings: Settings, loaded: LoadedModel) -> nn.Module:

@@ -15,11 +15,10 @@ from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import EncodedDataset
 from swiftrl.data.stream import StreamedDataset
 from swiftrl.models.config import ModelConfig, TunerConfig
-from swiftrl.models.load import load_model
+from swiftrl.models.load import Place, load_model
 from swiftrl.models.lora import changes_base_weights, load_adapters
 from swiftrl.models.resolve import Resolved
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
-from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.order import collate
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
@@ -37,7 +36,6 @@ def set_reference(
     held_out: EncodedDataset | Prompts | None,
     *,
     backend: Backend,
-    processes: Processes,
 ) -> None:
     """Give the policy the reference that the settings ask for.
 
@@ -48,7 +46,7 @@ def set_reference(
     tuner, model = settings[TunerConfig], settings[ModelConfig]
     own_base = tuner.tuner_type == "lora" and not changes_base_weights(tuner)
     if reference.ref_model or reference.ref_adapters or model.adapters or not own_base:
-        policy.refer_to(_reference_model(settings, backend))
+        policy.refer_to(_reference_model(settings, backend, policy.parallel.place))
     else:
         policy.refer_to_itself()
     if reference.precompute_ref_log_probs:
@@ -57,17 +55,17 @@ def set_reference(
                 "--precompute_ref_log_probs needs all rows at the start; leave it or --streaming."
             )
         parts = [part for part in (rows, held_out) if isinstance(part, EncodedDataset)]
-        _precompute(settings, processes, policy, parts)
+        _precompute(settings, policy, parts)
 
 
-def _reference_model(settings: Settings, backend: Backend) -> nn.Module:
+def _reference_model(settings: Settings, backend: Backend, place: Place) -> nn.Module:
     """Return the frozen model that --ref_model and --ref_adapters name.
 
     Without --ref_model it is the model as it was before training; adapters that training goes on
     from belong to it.
     """
     resolved, adapters = find_reference(settings)
-    loaded = load_model(resolved, settings[ModelConfig], backend)
+    loaded = load_model(resolved, settings[ModelConfig], backend, place=place)
     return load_adapters(loaded.model, adapters) if adapters else loaded.model
 
 
@@ -81,9 +79,8 @@ def find_reference(settings: Settings) -> tuple[Resolved, list[str]]:
     return find_model(config, "--ref_model"), adapters
 
 
-def _precompute(
-    settings: Settings, processes: Processes, policy: Policy, parts: list[EncodedDataset]
-) -> None:
+def _precompute(settings: Settings, policy: Policy, parts: list[EncodedDataset]) -> None:
+    processes = policy.parallel.processes
     config = settings[TrainConfig]
     cache = settings[DataConfig].cache_dir
     folder = Path(cache).expanduser() if cache else Path.home() / ".cache" / "swiftrl"
@@ -100,8 +97,11 @@ def _precompute(
     store = policy.precompute(folder / "reference")
 
     def prepare() -> int:
-        return store.prepare(batches, on_batch=progress.update)
+        return store.prepare(batches, on_batch=progress.update, save=processes.is_main)
 
-    computed = processes.main_first(prepare)
+    # Where a pass takes all processes, all do the same ones.
+    lockstep = policy.parallel.lockstep
+    computed = prepare() if lockstep else processes.main_first(prepare)
+    processes.wait()
     progress.close()
     log.info(f"reference: {computed} rows computed, the others were on disk ({store.path})")

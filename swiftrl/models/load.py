@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LoadedModel",
+    "Place",
     "load_config",
     "load_model",
     "load_processor",
     "load_tokenizer",
     "stop_token_ids",
 ]
+
+Place = Literal["device", "host", "nowhere"]
+"""Where weights are read to; "nowhere" gives a model without values, on the meta device."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 _TOKENIZER_EXPECTED = (
@@ -115,7 +119,12 @@ def load_config(resolved: Resolved) -> PretrainedConfig:
 
 
 def load_model(
-    resolved: Resolved, config: ModelConfig, backend: Backend, *, dtype: str | None = None
+    resolved: Resolved,
+    config: ModelConfig,
+    backend: Backend,
+    *,
+    dtype: str | None = None,
+    place: Place = "device",
 ) -> LoadedModel:
     """Read tokenizer and weights, and put the model on this process's device.
 
@@ -124,6 +133,7 @@ def load_model(
         config: dtype and attention are taken from it.
         backend: where the model goes.
         dtype: overrides config.torch_dtype, e.g. "float32" to merge adapters.
+        place: where the weights go instead, for a model that several processes share.
 
     Raises:
         ModelError: the weights do not fit the architecture, or it is not served.
@@ -145,6 +155,7 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
+                device_map="meta" if place == "nowhere" else None,
             )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{resolved.path}: loading failed: {error}") from error
@@ -152,7 +163,7 @@ def load_model(
     _check_vocabulary(resolved, model, tokenizer)
     if not backend.capabilities.grouped_mm:
         model.set_experts_implementation("eager")
-    model = model.to(backend.current_device()).eval()
+    model = (model.to(backend.current_device()) if place == "device" else model).eval()
     if is_hub_id(resolved.name) and not Path(resolved.name).is_dir():
         # What saved adapters record as their base: the id, not this machine's cache folder.
         model.name_or_path = model.config.name_or_path = resolved.name

@@ -159,6 +159,15 @@ class Processes:
             dist.all_reduce(total)
         return (total / self.sequence.size).tolist()
 
+    def most(self, value: int) -> int:
+        """Return the largest `value` of any process."""
+        if self.world_size == 1:
+            return value
+        largest = torch.tensor(value)
+        with self.together():
+            dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return int(largest)
+
     def gather(self, value: T) -> list[T]:
         """Return every replica's `value`, in order."""
         return self.gather_all(value)[:: self.sequence.size]
@@ -191,7 +200,9 @@ class Processes:
 
     def leave(self) -> None:
         """Part from the other processes at the end of the work."""
-        if self.world_size > 1 and dist.is_initialized():
+        if dist.is_initialized():
+            # One that is gone while another still closes its connections can abort at its exit.
+            self.wait()
             dist.destroy_process_group()
         if self.watch is not None:
             self.watch.leave()

@@ -13,6 +13,7 @@ from swiftrl.rlhf.config import TrainConfig
 
 __all__ = [
     "LossScale",
+    "check_optimizer_tensors",
     "load_optimizer_tensors",
     "make_optimizer",
     "optimizer_tensors",
@@ -82,9 +83,26 @@ def load_optimizer_tensors(
     Raises:
         ModelError: the state is of other parameters.
     """
+    check_optimizer_tensors(parameters, tensors)
     optimizer.state.clear()
     for key, value in tensors.items():
         slot, _, name = key.partition("/")
+        parameter = parameters[name]
+        # A scalar (Adam's step) stays where this optimizer would have made it.
+        device = parameter.device if value.ndim or _fused(optimizer) else torch.device("cpu")
+        optimizer.state[parameter][slot] = value.to(device, copy=True)
+
+
+def check_optimizer_tensors(
+    parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Refuse a state that `optimizer_tensors` gave of other parameters.
+
+    Raises:
+        ModelError: the message names one.
+    """
+    for key, value in tensors.items():
+        _, _, name = key.partition("/")
         parameter = parameters.get(name)
         if parameter is None or (value.ndim and value.shape != parameter.shape):
             found = "absent" if parameter is None else str(tuple(parameter.shape))
@@ -92,9 +110,6 @@ def load_optimizer_tensors(
                 f"the checkpoint's optimizer has a state for {name} {tuple(value.shape)}, which "
                 f"is {found} in this run: it was made with another model or other adapters."
             )
-        # A scalar (Adam's step) stays where this optimizer would have made it.
-        device = parameter.device if value.ndim or _fused(optimizer) else torch.device("cpu")
-        optimizer.state[parameter][slot] = value.to(device, copy=True)
 
 
 def _fused(optimizer: torch.optim.Optimizer) -> bool:

@@ -168,7 +168,8 @@ class Policy:
         source = self._reference
         if source is None:
             raise ConfigError("there is no reference to precompute: set one first.")
-        key = f"{fingerprint(_weights_of(source, self.model))}-{str(self.compute_dtype)[6:]}"
+        weights = fingerprint(_weights_of(source, self.model), self.parallel.gather)
+        key = f"{weights}-{str(self.compute_dtype)[6:]}"
         self._reference = Precomputed(source, folder, key)
         return self._reference
 
@@ -183,11 +184,15 @@ class Policy:
 
     def _score(self, model: nn.Module, temperature: float) -> Scorer:
         compute = self.compute_dtype
-        products = product_dtype(next(model.parameters()).device, compute)
+        device = self.parallel.processes.device
+        products = product_dtype(device, compute)
+        lm = causal_lm(model)
+        probe = probe_batch(vocabulary_size(lm)).to(device)
         if self._fused:
             for part in self.parallel.parts(model):
                 fuse(causal_lm(part), products, self._kernels)
-            if products != compute and widen(causal_lm(model)):
+            # Gathered weights have the type of the computation.
+            if products != compute and not self.parallel.lockstep and widen(lm):
                 compute = products
         scorer = Scorer(
             model,
@@ -197,11 +202,10 @@ class Policy:
             kernel=self._kernel,
             temperature=temperature,
             inside=self.parallel.run,
+            idle=probe if self.parallel.lockstep else None,
+            most=self.parallel.processes.most if self.parallel.lockstep else None,
         )
         if self._fused:
-            lm = causal_lm(model)
-            device = lm.get_input_embeddings().weight.device
-            probe = probe_batch(vocabulary_size(lm)).to(device)
             with evaluating(model):
                 scorer.shorten(probe)
         scorer.sequence = self._group

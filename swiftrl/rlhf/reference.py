@@ -105,17 +105,23 @@ class SwitchedAdapters:
             model.set_adapter(trained)
 
 
-def fingerprint(model: nn.Module) -> str:
+def fingerprint(
+    model: nn.Module, gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
+) -> str:
     """Return 32 hexadecimal digits that change with a model's frozen weights or architecture.
 
     Of each tensor the name, shape, sum and 64 spread values enter.
+
+    Args:
+        model: whose frozen weights.
+        gather: makes a weight whole.
     """
     digest = hashlib.blake2b(digest_size=16)
     frozen = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
     for name, tensor in sorted(frozen, key=lambda pair: pair[0]):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         if tensor.is_floating_point() and tensor.numel():
-            flat = tensor.detach().flatten()
+            flat = gather(tensor.detach()).flatten()
             picked = flat[:: max(1, flat.numel() // 64)][:64].float()
             digest.update(picked.cpu().numpy().tobytes())
             digest.update(np.float32(flat.sum(dtype=torch.float32).item()).tobytes())
@@ -143,13 +149,18 @@ class Precomputed:
         return len(self._rows)
 
     def prepare(
-        self, batches: Iterable[TreeBatch], *, on_batch: Callable[[int], None] | None = None
+        self,
+        batches: Iterable[TreeBatch],
+        *,
+        on_batch: Callable[[int], None] | None = None,
+        save: bool = True,
     ) -> int:
         """Compute the rows of `batches` that are absent, and save.
 
         Args:
             batches: on the model's device.
             on_batch: called with the number of batches done.
+            save: whether to write them; one process does where several compute the same.
 
         Returns:
             how many rows were computed.
@@ -161,7 +172,7 @@ class Precomputed:
                 self._rows.update(zip(batch.keys, batch.split_by_tree(logps), strict=True))
             if on_batch is not None:
                 on_batch(number)
-        if len(self._rows) > before:
+        if save and len(self._rows) > before:
             self.save()
         return len(self._rows) - before
 
@@ -175,6 +186,8 @@ class Precomputed:
         Raises:
             ModelError: a row was never prepared.
         """
+        if not batch.keys:
+            return batch.weights.new_zeros(0)
         missing = sum(key not in self._rows for key in batch.keys)
         if missing:
             raise ModelError(

@@ -30,7 +30,7 @@ from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.rewards.reward import Reward
 from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
 from swiftrl.rlhf.rollout_metrics import length_sums, reward_sums, spread_sums
-from swiftrl.rlhf.steps import Sums, merged
+from swiftrl.rlhf.steps import Sums, evened, merged
 from swiftrl.templates.encoding import Encoded
 from swiftrl.templates.template import Template
 
@@ -269,11 +269,14 @@ class Rollouts:
         """
         total = count = 0.0
         with evaluating(self.policy.model):
-            for micro in batches:
+            lockstep = self.policy.parallel.lockstep
+            for micro in evened(batches, self.processes) if lockstep else batches:
                 batch = micro.batch.to(self.processes.device)
-                if not len(batch.target_ids):
+                if not len(batch.target_ids) and not lockstep:
                     continue
                 found = self.policy.logprobs(batch).logps
+                if not len(found):
+                    continue
                 total += float((found - batch.token_values["engine_logps"]).abs().sum())
                 count += len(found)
         total, count = self.processes.sum([total, count])

@@ -86,6 +86,10 @@ class Scorer:
         kernel: what computes tree attention.
         temperature: of the distribution.
         inside: runs the forward pass; unset, as any other function.
+        idle: runs in place of a batch without trained tokens, whose log-probabilities [0] then
+            have a gradient; unset, such a batch is none.
+        most: tells the largest of a number over the processes; with it the backbone is called as
+            often in each.
     """
 
     def __init__(
@@ -98,8 +102,11 @@ class Scorer:
         kernel: AttentionKernel = sdpa_kernel,
         temperature: float = 1.0,
         inside: Inside | None = None,
+        idle: TreeBatch | None = None,
+        most: Callable[[int], int] | None = None,
     ) -> None:
         self.model = model
+        self._idle, self._most = idle, most
         self._inside = inside or _at_once
         self.layout = layout
         self.compute_dtype = compute_dtype
@@ -117,6 +124,10 @@ class Scorer:
 
     def __call__(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
         """Return the log-probabilities of the batch's trained tokens, with gradient."""
+        if self._idle is not None and not len(batch.target_ids):
+            found = self(self._idle, entropy=entropy)
+            nothing = None if found.entropy is None else found.entropy[:0]
+            return TokenLogprobs(found.logps[:0], nothing)
         return TokenLogprobs(*self._inside(self.model, lambda: self._values(batch, entropy)))
 
     def _values(self, batch: TreeBatch, entropy: bool) -> _Values:
@@ -182,7 +193,21 @@ class Scorer:
         hidden = torch.cat(parts)
         if len(calls) > 1:
             hidden = hidden[torch.cat([call.rows for call in calls]).argsort()]
-        return hidden.flatten(0, 1).index_select(0, rows.source_index)
+        hidden = hidden.flatten(0, 1).index_select(0, rows.source_index)
+        return torch.cat([hidden, *self._calls_of_others(len(calls))])
+
+    def _calls_of_others(self, mine: int) -> Iterator[Tensor]:
+        """Run the backbone as often as other processes, which may part their rows differently.
+
+        Yields:
+            [0, D], with a gradient.
+        """
+        if self._most is None or self._idle is None or self._lm.config is self._text_config:
+            return
+        rows = self._idle.to_rows()
+        (call,) = media_rows(self._lm, self._backbone.reads, self._idle, rows)
+        for _ in range(self._most(mine) - mine):
+            yield self._backbone(use_cache=False, **call.arguments).flatten(0, 1)[:0]
 
     def _packed(self, batch: TreeBatch, source: Tensor, part: Slice | None = None) -> Tensor:
         """Hidden states at `source` of the packed row, or of the part that is here."""

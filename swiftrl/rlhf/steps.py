@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from swiftrl.data.batch import TreeBatch
+from swiftrl.data.batch import TreeBatch, pack
 from swiftrl.models.towers import keep_frozen_statistics
 from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.order import MicroBatch
 from swiftrl.rlhf.parallel.base import Trained
 
-__all__ = ["Passes", "PolicyLike", "Sums", "TokenValues", "merged"]
+__all__ = ["Passes", "PolicyLike", "Sums", "TokenValues", "evened", "merged"]
 
 
 class TokenValues(Protocol):
@@ -73,6 +73,12 @@ def merged(parts: Iterable[Mapping[str, tuple[float, float]]]) -> Sums:
     return result
 
 
+def evened(batches: Sequence[MicroBatch], processes: Processes) -> list[MicroBatch]:
+    """Return a process's micro-batches, and empty ones up to the number that others have."""
+    missing = processes.most(len(batches)) - len(batches)
+    return [*batches, *(MicroBatch(pack([]), 0, ()) for _ in range(missing))]
+
+
 class Passes:
     """Runs a policy and an algorithm over micro-batches.
 
@@ -81,11 +87,20 @@ class Passes:
         algorithm: gives the loss.
         processes: those of the run.
         seed: decides, with a micro-batch's position, what dropout drops.
+        lockstep: every process must do as many passes as the others, with empty micro-batches if
+            need be; the policy's passes then have a gradient whatever the batch.
     """
 
     def __init__(
-        self, policy: PolicyLike, algorithm: Algorithm[Any], processes: Processes, seed: int
+        self,
+        policy: PolicyLike,
+        algorithm: Algorithm[Any],
+        processes: Processes,
+        seed: int,
+        *,
+        lockstep: bool = False,
     ) -> None:
+        self.lockstep = lockstep
         self.policy, self.algorithm, self.processes, self.seed = policy, algorithm, processes, seed
         # A model just built may have modules in either mode; `_switch` trusts the outermost one.
         policy.model.eval()
@@ -98,6 +113,7 @@ class Passes:
         """
         self._switch(training=True)
         alone = self.processes.replicas == 1 and len(batches) == 1
+        batches = self._evened(batches)
         if self.algorithm.coupled and not alone:
             return self._coupled(batches, trained, scale)
         statistics = self._estimated(batches)
@@ -105,23 +121,34 @@ class Passes:
         for number, micro in enumerate(batches, start=1):
             with self.processes.together():
                 inputs = replace(self._inputs(micro, training=True), statistics=statistics)
-                output = self.algorithm.loss(inputs)
-                trained.backward(output.sum * scale, last=number == len(batches))
-            outputs.append(output)
+                loss = inputs.logps[:0].sum()
+                if micro.batch.num_sequences:
+                    output = self.algorithm.loss(inputs)
+                    outputs.append(output)
+                    loss = self._tied(output.sum * scale, loss)
+                trained.backward(loss, last=number == len(batches))
         return _to_sums(outputs)
 
     @torch.no_grad()
     def evaluate(self, batches: Sequence[MicroBatch]) -> Sums:
         """Return this process's share of the sums, without gradients; nothing changes."""
         self._switch(training=False)
+        parts = [self._inputs(micro, training=False) for micro in self._evened(batches)]
+        parts = parts[: len(batches)]
         if self.algorithm.coupled:
-            step, _ = self._gathered([self._inputs(micro, training=False) for micro in batches])
+            step, _ = self._gathered(parts)
             return self._counted_once(self.algorithm.loss(step))
         statistics = self._estimated(batches)
-        inputs = (self._inputs(micro, training=False) for micro in batches)
         return _to_sums(
-            [self.algorithm.loss(replace(part, statistics=statistics)) for part in inputs]
+            [self.algorithm.loss(replace(part, statistics=statistics)) for part in parts]
         )
+
+    def _evened(self, batches: Sequence[MicroBatch]) -> Sequence[MicroBatch]:
+        return evened(batches, self.processes) if self.lockstep else batches
+
+    def _tied(self, loss: Tensor, nothing: Tensor) -> Tensor:
+        """Return the loss with a gradient, be it zero, where every process must have one."""
+        return loss + nothing if self.lockstep and not loss.requires_grad else loss
 
     @torch.no_grad()
     def _estimated(self, batches: Sequence[MicroBatch]) -> dict[str, float]:
@@ -129,10 +156,13 @@ class Passes:
         if not self.algorithm.estimates:
             return {}
         mine = Sums()
-        for micro in batches:
-            if micro.contrast is not None and len(micro.contrast.target_ids):
-                inputs = self._inputs(replace(micro, batch=micro.contrast), training=False)
-                mine.add(_fetched(self.algorithm.estimate(inputs).items()).values)
+        for micro in self._evened(batches):
+            contrast = micro.contrast or pack([])
+            known = bool(len(contrast.target_ids))
+            if known or self.lockstep:
+                inputs = self._inputs(replace(micro, batch=contrast), training=False)
+                if known:
+                    mine.add(_fetched(self.algorithm.estimate(inputs).items()).values)
         return merged(self.processes.gather(mine.values)).means()
 
     def _switch(self, *, training: bool) -> None:
@@ -150,7 +180,9 @@ class Passes:
         """
         with torch.no_grad():
             parts = [self._inputs(micro, training=True) for micro in batches]
-        step, mine = self._gathered(parts)
+        step, mine = self._gathered(
+            [part for part, micro in zip(parts, batches, strict=True) if micro.batch.num_sequences]
+        )
         leaf_S = step.logps.requires_grad_()
         with torch.enable_grad():
             output = self.algorithm.loss(step)
@@ -173,7 +205,7 @@ class Passes:
         reference_N = None
         with self.processes.together():
             if self.algorithm.needs_reference:
-                empty = not len(batch.target_ids)
+                empty = not len(batch.target_ids) and not self.lockstep
                 reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
             logps_N = self._logps(micro, batch)
         return LossInputs(
@@ -190,7 +222,7 @@ class Passes:
 
     def _logps(self, micro: MicroBatch, batch: TreeBatch) -> Tensor:
         """Return [N] log-probabilities; dropout depends on the seed and the position alone."""
-        if not len(batch.target_ids):
+        if not len(batch.target_ids) and not self.lockstep:
             return batch.weights.new_zeros(0)
         part = self.processes.sequence.rank
         torch.manual_seed(_mixed(self.seed, micro.position, part))

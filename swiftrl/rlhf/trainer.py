@@ -150,7 +150,7 @@ class Trainer:
             else config.learning_rate,
             total_steps=self.plan.total_steps,
         )
-        passes = Passes(policy, algorithm, processes, config.seed)
+        passes = Passes(policy, algorithm, processes, config.seed, lockstep=parallel.lockstep)
         self.stepper = Stepper(passes, trained, self.training.loss_scale, config.max_grad_norm)
         measure = (
             eval_data

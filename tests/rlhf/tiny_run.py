@@ -25,6 +25,8 @@ from swiftrl.rlhf import report
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.parallel.choose import choose_parallel
+from swiftrl.rlhf.parallel.config import ParallelConfig
 from swiftrl.rlhf.plots import draw_curves
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.run_folder import RunFolder, prepare_run_folder
@@ -136,6 +138,8 @@ class Setup:
     plots: bool = False
     sequence: int = 1
     heads: int = 2
+    fsdp: str | None = None
+    dtype: str = "float32"
 
 
 def make_algorithm(setup: Setup) -> Algorithm:
@@ -159,7 +163,15 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
     if not processes.is_main:  # the trainer brings every process to the main one's weights
         for parameter in model.parameters():
             parameter.data += parameter.requires_grad
-    policy = Policy(model, gradient_checkpointing=setup.checkpointing, probe=False)
+    dtype = getattr(torch, setup.dtype)
+    parallel = choose_parallel(ParallelConfig(fsdp=setup.fsdp), processes, backend, dtype)
+    policy = Policy(
+        model,
+        compute_dtype=dtype,
+        gradient_checkpointing=setup.checkpointing,
+        probe=False,
+        parallel=parallel,
+    )
     algorithm = algorithm or make_algorithm(setup)
     if algorithm.needs_reference:
         if setup.lora:
@@ -179,18 +191,21 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         run_folder=folder,
         processes=processes,
         backend=backend,
+        parallel=parallel,
         settings=settings,
-        compute_dtype=torch.float32,
+        compute_dtype=dtype,
     )
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in trainer.training.parameters.items()}
+    return {name: value.clone() for name, value in trainer.training.trained.weights().items()}
 
 
 def save_weights(setup: Setup, trainer: Trainer) -> None:
-    if setup.weights is not None and trainer.processes.is_main:
-        save_file(weights_of(trainer), setup.weights)
+    if setup.weights is not None:
+        weights = weights_of(trainer)
+        if trainer.processes.is_main:
+            save_file(weights, setup.weights)
 
 
 def run(setup: Setup, **parts: Any) -> tuple[Trainer, TrainResult]:

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from torch import Tensor, nn
 
+from swiftrl.models.load import Place
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 
@@ -114,6 +115,14 @@ class Parallel(Protocol):
         """
         ...
 
+    @property
+    def place(self) -> Place:
+        """Where this process reads a model's weights to, before `prepare` lays them out.
+
+        "nowhere" leaves a model without values, which `prepare` brings from the main process.
+        """
+        ...
+
     def prepare(self, model: nn.Module) -> None:
         """Lay a model out over the processes, in place.
 
@@ -148,6 +157,10 @@ class Parallel(Protocol):
         A part may hold other parts, whose weights need not be whole then. Together they are the
         model: for work on modules one by one.
         """
+        ...
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return a weight of a prepared model, whole, on this process's device (all)."""
         ...
 
     def train(self, model: nn.Module, config: TrainConfig, *, fused: bool) -> Trained:

@@ -2,33 +2,55 @@
 
 from __future__ import annotations
 
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+
 from swiftrl.backends.base import Backend
+from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.fsdp import Fsdp
+from swiftrl.rlhf.parallel.fsdp_config import FsdpSettings, read_fsdp
 from swiftrl.rlhf.parallel.replicated import Replicated
 
 __all__ = ["choose_parallel"]
 
 
-def choose_parallel(config: ParallelConfig, processes: Processes, backend: Backend) -> Parallel:
+def choose_parallel(
+    config: ParallelConfig, processes: Processes, backend: Backend, compute_dtype: torch.dtype
+) -> Parallel:
     """Return how the models of a run lie over its processes.
 
     Args:
         config: what is asked for.
         processes: those of the run.
         backend: the hardware.
+        compute_dtype: of the forward pass.
 
     Raises:
         ConfigError: it cannot be had.
     """
     if config.fsdp and config.deepspeed:
         raise ConfigError("--fsdp and --deepspeed: both shard the model; choose one.")
-    for name in ("fsdp", "deepspeed"):
-        if getattr(config, name):
-            raise ConfigError(
-                f"--{name}: sharding is not part of this version; NPROC_PER_NODE=N runs data "
-                "parallelism."
-            )
+    if config.deepspeed:
+        raise ConfigError(
+            "--deepspeed: not part of this version; --fsdp fsdp2 shards the model as zero3 does."
+        )
+    if config.fsdp:
+        return _fsdp(read_fsdp(config.fsdp), processes, backend, compute_dtype)
     return Replicated(processes)
+
+
+def _fsdp(
+    settings: FsdpSettings, processes: Processes, backend: Backend, compute_dtype: torch.dtype
+) -> Parallel:
+    if processes.world_size == 1:
+        if not settings.offload:
+            log.info("--fsdp: there is one process, and so nothing to shard.")
+            return Replicated(processes)
+        dist.init_process_group(backend.dist_backend, store=dist.HashStore(), rank=0, world_size=1)
+    mesh = init_device_mesh(backend.device_type, (processes.world_size,))
+    return Fsdp(processes, mesh, settings, compute_dtype)

@@ -14,7 +14,7 @@ class ParallelConfig:
     """Several processes."""
 
     fsdp: str | None = setting(
-        None, "Shard weights, gradients and optimizer: fsdp2, or a JSON file of its settings."
+        None, "Shard weights, gradients and optimizer: fsdp2, fsdp2_offload or a JSON file."
     )
     deepspeed: str | None = setting(
         None, "DeepSpeed: zero1, zero2, zero3, zero2_offload, zero3_offload, or a JSON file."

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from swiftrl.models.load import Place
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.optim import (
@@ -41,10 +42,12 @@ class Replicated:
     Attributes:
         processes: those of the run.
         lockstep: False: a process may do as many passes as it has rows for.
+        place: weights are read to the device.
     """
 
     processes: Processes
     lockstep: bool = False
+    place: Place = "device"
 
     def prepare(self, model: nn.Module) -> None:
         """Do nothing: the model stays as it is."""
@@ -61,6 +64,10 @@ class Replicated:
     def parts(self, model: nn.Module) -> Iterator[nn.Module]:
         """Yield the model itself."""
         yield model
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return the weight as it is."""
+        return tensor
 
     def train(self, model: nn.Module, config: TrainConfig, *, fused: bool) -> ReplicatedTrained:
         """Return what trains of the model, with a new optimizer."""
