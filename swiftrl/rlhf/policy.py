@@ -140,9 +140,9 @@ class Policy:
         if group.size > 1 and self._probes:
             _check_parts(self._scorer, group, self._probes)
         self._group = group
-        self._scorer.sequence = group
+        self._scorer.share_tokens(group)
         if isinstance(self._reference, FrozenModel):
-            self._reference.scorer.sequence = group
+            self._reference.scorer.share_tokens(group)
 
     def refer_to_itself(self, adapter: str | None = None) -> None:
         """Take the model without its adapters (or with `adapter` instead) as the reference."""
@@ -208,7 +208,7 @@ class Policy:
         if self._fused:
             with evaluating(model):
                 scorer.shorten(probe)
-        scorer.sequence = self._group
+        scorer.share_tokens(self._group)
         return scorer
 
 
@@ -227,11 +227,11 @@ def _check_parts(scorer: Scorer, group: SequenceGroup, probes: list[TreeBatch]) 
         for probe in probes:
             batch = probe.to(device)
             whole = scorer(batch).logps
-            scorer.sequence = group
+            scorer.share_tokens(group)
             try:
                 found = scorer(batch).logps
             finally:
-                scorer.sequence = SequenceGroup()
+                scorer.share_tokens(SequenceGroup())
             spread = (whole - whole.mean()).square().mean().sqrt().clamp_min(1e-2)
             if not (found - whole).square().mean().sqrt() <= bound * spread:
                 raise ConfigError(

@@ -21,6 +21,7 @@ from swiftrl.rlhf.logit_terms import find_ending
 from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
 from swiftrl.rlhf.media_inputs import media_rows, media_tree
 from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
+from swiftrl.rlhf.parallel.sequence_rotary import rotaries_by_length, turned_as_whole
 from swiftrl.rlhf.parallel.ulysses import Slice, cut
 from swiftrl.rlhf.tree_attention import (
     NAME,
@@ -118,7 +119,7 @@ class Scorer:
         self._backbone = backbone_of(self._lm)
         self._ending = find_ending(self._lm, self._backbone, temperature)
         self._plain = self._text_config._attn_implementation
-        self.sequence = SequenceGroup()
+        self._group, self._turning = SequenceGroup(), list[nn.Module]()
         if layout == "tree":
             use_attention(self._text_config, NAME)
 
@@ -130,20 +131,29 @@ class Scorer:
             return TokenLogprobs(found.logps[:0], nothing)
         return TokenLogprobs(*self._inside(self.model, lambda: self._values(batch, entropy)))
 
+    def share_tokens(self, group: SequenceGroup) -> None:
+        """Run on a part of each batch's tokens from now on, and the group's others on the rest.
+
+        Raises:
+            ConfigError: the model's layers look at the length of the row.
+        """
+        self._turning = rotaries_by_length(self._lm) if group.size > 1 else []
+        self._group = group
+
     def _values(self, batch: TreeBatch, entropy: bool) -> _Values:
         device_type = batch.token_ids.device.type
         narrow = self.compute_dtype != torch.float32
         with torch.autocast(
             device_type, dtype=self.compute_dtype if narrow else None, enabled=narrow
         ):
-            if self.sequence.size > 1:
+            if self._group.size > 1:
                 return self._shared(batch, entropy)
             hidden = self._hidden(batch)
             return self._read(hidden, batch.target_ids, entropy)
 
     def _shared(self, batch: TreeBatch, entropy: bool) -> _Values:
         """The same, together with the other processes of the group."""
-        part = cut(batch, self.sequence)
+        part = cut(batch, self._group)
         hidden = self._packed(part.batch, part.source_index, part)
         logps, entropies = self._read(hidden, batch.target_ids[part.mine], entropy)
         return part.whole(logps), None if entropies is None else part.whole(entropies)
@@ -217,16 +227,19 @@ class Scorer:
             if not len(rows):  # nothing of this part is read; layers may not take no tokens at all
                 rows = source.new_zeros(1)
         arguments = {"input_ids": batch.token_ids[None], "position_ids": batch.positions[None]}
-        cutting = contextlib.nullcontext()
-        if part is not None:
-            kernel = part.kernel(kernel, batch.source_index.unique() if self.shortened else None)
-            if batch.media:
-                cutting = part.within(text_part(self._lm))
-            else:
-                arguments = part.arguments(arguments)
         arguments |= media_tree(self._lm, self._backbone.reads, batch)
-        segments = Segments(batch.shapes, kernel, rows)
-        with cutting:
+        with contextlib.ExitStack() as cutting:
+            if part is not None:
+                kernel = part.kernel(
+                    kernel, batch.source_index.unique() if self.shortened else None
+                )
+                positions = arguments["position_ids"]
+                cutting.enter_context(turned_as_whole(self._turning, positions, part.tokens))
+                if batch.media:
+                    cutting.enter_context(part.within(text_part(self._lm)))
+                else:
+                    arguments = part.arguments(arguments)
+            segments = Segments(batch.shapes, kernel, rows)
             hidden = self._backbone(use_cache=False, **arguments, **{SEGMENTS: segments})
         return hidden[0].index_select(0, place)
 

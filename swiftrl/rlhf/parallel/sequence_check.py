@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swiftrl.core.errors import ConfigError
@@ -11,7 +10,6 @@ __all__ = ["check_model"]
 
 _ATTENTION = {"full_attention", "sliding_attention"}
 _RECURRENT = ("mamba_", "ssm_", "linear_attn", "linear_num_", "conv_L_cache", "rwkv")
-_BY_LENGTH = {"dynamic", "longrope"}
 
 
 def check_model(config: Any, size: int, flag: str = "--model") -> None:
@@ -39,18 +37,6 @@ def check_model(config: Any, size: int, flag: str = "--model") -> None:
     if heads is None or other or named or getattr(text, "layers_block_type", None):
         what = ", ".join(other or named[:2]) or "layers without attention"
         _refuse(size, flag, f"carries a state from token to token ({what})")
-    rope = _BY_LENGTH & set(_rope_types(getattr(text, "rope_parameters", None)))
-    if rope:
-        _refuse(size, flag, f"turns positions by the length of the row ({', '.join(rope)} rotary)")
-
-
-def _rope_types(rope: Any) -> Iterator[str]:
-    """Yield the kinds of rotary embedding; some models have one for each kind of layer."""
-    if isinstance(rope, Mapping):
-        for name, value in rope.items():
-            if name in ("rope_type", "type") and isinstance(value, str):
-                yield value
-            yield from _rope_types(value)
 
 
 def _refuse(size: int, flag: str, what: str, fit: str = "") -> None:

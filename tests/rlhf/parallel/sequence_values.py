@@ -21,6 +21,23 @@ from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
 from swiftrl.rlhf.policy import Policy
 from swiftrl.templates.template import Template
 
+SHORT = 8
+"""Beyond it rotary embeddings that look at the length turn otherwise: behind the first slice."""
+BY_LENGTH = {
+    "phi3": {
+        "sliding_window": None,
+        "original_max_position_embeddings": SHORT,
+        "rope_parameters": {
+            "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0, 2.0],
+            "long_factor": [3.0, 5.0], "original_max_position_embeddings": SHORT,
+        },
+    },
+    "qwen3": {
+        "max_position_embeddings": SHORT,
+        "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
+    },
+}  # fmt: skip
+
 
 def lora(model):
     model = get_peft_model(
@@ -81,6 +98,11 @@ def main() -> None:
     tiny = pack(forest(((1, 1), (0, 2))))  # fewer tokens than processes have slices to fill
     for name in sys.argv[1:]:
         compare(Policy(build(name), probe=False, fused=False), mixed_batch(), group, name)
+    long = pack(forest(((2, 2, 2), (3, 2), (9, 6, 5))))  # the first slice has short ones alone
+    for name, rope in BY_LENGTH.items():
+        policy = Policy(build(name, **rope), gradient_checkpointing=True)
+        policy.model.train()
+        compare(policy, long, group, f"{name}, rotary by length")
     for fused in (True, False):
         for checkpointing in (True, False):
             for batch in (mixed_batch(), tiny):
