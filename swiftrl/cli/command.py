@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from swiftrl.cli.hardware import lacking
-from swiftrl.core.config import Settings
-from swiftrl.core.parse import help_page, parse
+from swiftrl.core.config import Settings, options_of
+from swiftrl.core.parse import CONFIG_SUFFIXES, help_page, parse
 from swiftrl.core.registry import Registry
 
 __all__ = ["COMMANDS", "Command", "command_of", "help_of", "settings_of"]
@@ -34,7 +34,8 @@ class Command:
         shown_in_help: groups listed by --help though these words do not bring them in.
         needs_torch: whether torch is imported, and a failure of that explained, before it runs.
         trains: whether several processes may share the work (NPROC_PER_NODE).
-        positional: list setting that takes leading words without a dash (`data check FILES`).
+        positional: setting that takes the leading words without a dash: all of them if it is a
+            list (`data check FILES`), else the first (`plan rlhf CONFIG.yaml`).
     """
 
     summary: str
@@ -63,9 +64,7 @@ def settings_of(name: str, argv: Sequence[str]) -> Settings:
         ConfigError: they do not fit.
     """
     command = command_of(name)
-    words = list(argv)
-    if command.positional and words and not words[0].startswith("-"):
-        words.insert(0, f"--{command.positional}")
+    words = _named(command, list(argv))
     return parse(
         name,
         command.groups(words),
@@ -74,6 +73,18 @@ def settings_of(name: str, argv: Sequence[str]) -> Settings:
         refuse=lambda flag: lacking(flag, words) or command.refuse(flag, words),
         shown_in_help=command.shown_in_help(words),
     )
+
+
+def _named(command: Command, words: list[str]) -> list[str]:
+    """Give leading words the flag of the command's positional setting."""
+    flag = command.positional
+    if not flag or not words or words[0].startswith("-"):
+        return words
+    if options_of(command.groups([]))[flag].is_list:
+        return [f"--{flag}", *words]
+    if words[0].endswith(CONFIG_SUFFIXES):
+        return words
+    return [*words[1:], f"--{flag}", words[0]]
 
 
 def help_of(name: str) -> str:

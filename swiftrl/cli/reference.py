@@ -26,7 +26,7 @@ from swiftrl.rlhf.prompts import Prompts
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["find_reference", "set_reference"]
+__all__ = ["find_reference", "own_base", "set_reference"]
 
 
 def set_reference(
@@ -43,12 +43,10 @@ def set_reference(
         ConfigError: it is to be computed beforehand, and the rows are not known then.
     """
     reference = settings[ReferenceConfig]
-    tuner, model = settings[TunerConfig], settings[ModelConfig]
-    own_base = tuner.tuner_type == "lora" and not changes_base_weights(tuner)
-    if reference.ref_model or reference.ref_adapters or model.adapters or not own_base:
-        policy.refer_to(_reference_model(settings, backend, policy.parallel.place))
-    else:
+    if own_base(settings):
         policy.refer_to_itself()
+    else:
+        policy.refer_to(_reference_model(settings, backend, policy.parallel.place))
     if reference.precompute_ref_log_probs:
         if not isinstance(rows, EncodedDataset):
             raise ConfigError(
@@ -56,6 +54,13 @@ def set_reference(
             )
         parts = [part for part in (rows, held_out) if isinstance(part, EncodedDataset)]
         _precompute(settings, policy, parts)
+
+
+def own_base(settings: Settings) -> bool:
+    """Return whether the model without its adapters is the reference, and no second copy is."""
+    reference, tuner = settings[ReferenceConfig], settings[TunerConfig]
+    other = reference.ref_model or reference.ref_adapters or settings[ModelConfig].adapters
+    return tuner.tuner_type == "lora" and not changes_base_weights(tuner) and not other
 
 
 def _reference_model(settings: Settings, backend: Backend, place: Place) -> nn.Module:

@@ -14,9 +14,10 @@ from swiftrl.core.config import Option, Settings, options_of, plain
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.registry import did_you_mean
 
-__all__ = ["flag_values", "help_page", "parse"]
+__all__ = ["CONFIG_SUFFIXES", "flag_values", "help_page", "parse"]
 
 CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
+"""Of files of settings."""
 
 
 def flag_values(argv: Sequence[str], name: str) -> list[str]:

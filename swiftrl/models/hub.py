@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from swiftrl.core.compat import require
 from swiftrl.core.errors import ModelError
@@ -26,7 +28,12 @@ def is_hub_id(text: str) -> bool:
 
 
 def download(
-    hub_id: str, *, use_hf: bool = False, revision: str | None = None, token: str | None = None
+    hub_id: str,
+    *,
+    use_hf: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    only: Sequence[str] | None = None,
 ) -> Path:
     """Return the folder of a published model, downloaded unless it is in the hub's cache.
 
@@ -35,27 +42,34 @@ def download(
         use_hf: Hugging Face instead of ModelScope.
         revision: branch, tag or commit; None is the hub's default branch.
         token: for private and gated models; None uses the hub's own log-in. Never shown.
+        only: patterns of the files wanted; None is all that loading needs.
 
     Raises:
         ModelError: no such model or revision, no access, or no connection.
     """
-    return _huggingface(hub_id, revision, token) if use_hf else _modelscope(hub_id, revision, token)
+    patterns: dict[str, Any] = (
+        {"allow_patterns": list(only)} if only else {"ignore_patterns": _IGNORED}
+    )
+    fetch = _huggingface if use_hf else _modelscope
+    return fetch(hub_id, revision, token, patterns)
 
 
-def _huggingface(hub_id: str, revision: str | None, token: str | None) -> Path:
+def _huggingface(
+    hub_id: str, revision: str | None, token: str | None, patterns: dict[str, Any]
+) -> Path:
     import huggingface_hub
 
     try:
         return Path(
-            huggingface_hub.snapshot_download(
-                hub_id, revision=revision, token=token, ignore_patterns=_IGNORED
-            )
+            huggingface_hub.snapshot_download(hub_id, revision=revision, token=token, **patterns)
         )
     except (OSError, ValueError) as error:
         raise ModelError(_explain(error, hub_id, revision, "Hugging Face", "HF_TOKEN")) from None
 
 
-def _modelscope(hub_id: str, revision: str | None, token: str | None) -> Path:
+def _modelscope(
+    hub_id: str, revision: str | None, token: str | None, patterns: dict[str, Any]
+) -> Path:
     modelscope = require(
         "modelscope",
         extra="modelscope",
@@ -63,9 +77,7 @@ def _modelscope(hub_id: str, revision: str | None, token: str | None) -> Path:
     )
     errors = require("modelscope.hub.errors", extra="modelscope", purpose="ModelScope")
     expected = (OSError, ValueError, getattr(errors, "HubError", OSError))
-    fetch = partial(
-        modelscope.snapshot_download, hub_id, revision=revision, ignore_patterns=_IGNORED
-    )
+    fetch = partial(modelscope.snapshot_download, hub_id, revision=revision, **patterns)
     try:
         return Path(fetch(token=token) if token else fetch())
     except expected as error:

@@ -28,6 +28,7 @@ __all__ = [
     "load_model",
     "load_processor",
     "load_tokenizer",
+    "model_class",
     "stop_token_ids",
 ]
 
@@ -142,7 +143,7 @@ def load_model(
 
     tokenizer = load_tokenizer(resolved)
     model_config = load_config(resolved)
-    architecture = _model_class(resolved)
+    architecture = model_class(resolved)
     compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
     try:
         # Mismatched sizes are collected like missing weights so that one message names them all.
@@ -193,7 +194,12 @@ def _part(resolved: Resolved) -> Any | None:
     return getattr(transformers, name, None) if name is not None else None
 
 
-def _model_class(resolved: Resolved) -> Any:
+def model_class(resolved: Resolved) -> Any:
+    """Return the class of transformers that a folder's config names.
+
+    Raises:
+        ModelError: there is none that generates text.
+    """
     import transformers
     from transformers.models.auto import modeling_auto
 

@@ -1,0 +1,238 @@
+"""From settings to what a plan works with: the model's shape, the rows, the device."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import Any, cast
+
+from swiftrl.backends.base import Backend
+from swiftrl.backends.detect import BACKENDS, detect
+from swiftrl.backends.footprint import footprint_of
+from swiftrl.cli.plan_config import PlanConfig
+from swiftrl.cli.plan_rows import Lengths
+from swiftrl.cli.reference import own_base
+from swiftrl.core.config import Settings
+from swiftrl.core.errors import ConfigError
+from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.resolve import Resolved
+from swiftrl.models.targets import ends_with_any, lora_targets
+from swiftrl.models.towers import frozen_towers
+from swiftrl.rlhf.algorithm import Algorithm
+from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.rlhf.online import OnlineAlgorithm
+from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.planning.choices import Choices, Device, ReferenceKind, Rollout, Sharding
+from swiftrl.rlhf.planning.quantised import quantisation
+from swiftrl.rlhf.planning.shape import ModelShape
+from swiftrl.rlhf.run_state import default_accumulation
+
+__all__ = [
+    "accumulation_of",
+    "backend_of",
+    "choices_of",
+    "device_of",
+    "parse_memory",
+    "processes_of",
+]
+
+_GIB = 2**30
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": _GIB, "t": 2**40}
+_SIZE = re.compile(r"\s*([0-9.]+)\s*([kmgt]?)(i?b)?\s*", re.IGNORECASE)
+
+
+def parse_memory(text: str) -> int:
+    """Return bytes of "48GiB", "80g" or a plain number of GiB.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    found = _SIZE.fullmatch(text)
+    try:
+        number = float(found[1]) if found else 0.0
+    except ValueError:
+        number = 0.0
+    if found is None or number <= 0:
+        raise ConfigError(f"--device_memory {text}: expected a size such as 48GiB or 80g.")
+    unit = _UNITS[found[2].lower()] if found[2] or found[3] else _GIB
+    return int(number * unit)
+
+
+def processes_of(config: PlanConfig) -> int:
+    """Return how many processes share the work: as asked, or as the launcher would start."""
+    if config.processes is not None:
+        return config.processes
+    return int(os.environ.get("NPROC_PER_NODE", "1")) * int(os.environ.get("NNODES", "1"))
+
+
+def backend_of(settings: Settings) -> Backend:
+    """Return the hardware that is planned for: named, or what is here."""
+    name = settings[PlanConfig].device
+    if name is not None:
+        return BACKENDS.get(name)
+    return detect("cpu" if settings[ModelConfig].use_cpu else None)
+
+
+def device_of(settings: Settings, backend: Backend, dtype: str) -> Device:
+    """Return what a process runs on.
+
+    Args:
+        settings: name the memory; unset, what is here.
+        backend: the hardware.
+        dtype: to compute in.
+
+    Raises:
+        ConfigError: the memory is not known.
+    """
+    import torch
+
+    from swiftrl.backends.products import exact_sums, product_dtype
+
+    asked = settings[PlanConfig].device_memory
+    if asked is None and not backend.available():
+        raise ConfigError(
+            f"--device {backend.name}: there is none here to ask; give --device_memory, e.g. 80GiB."
+        )
+    compute = getattr(torch, dtype)
+    footprint = footprint_of(backend.name)
+    kind = torch.device(backend.device_type if backend.available() else "meta")
+    return Device(
+        name=backend.name,
+        host=footprint.host,
+        memory=parse_memory(asked) if asked else backend.mem_info().total,
+        base=footprint.base,
+        slack=footprint.slack,
+        native=product_dtype(kind, compute) == compute,
+        blocks=exact_sums(kind, compute) is not None,
+    )
+
+
+def choices_of(
+    settings: Settings,
+    algorithm: Algorithm[Any],
+    resolved: Resolved,
+    model: Any,
+    shape: ModelShape,
+    lengths: Lengths,
+    dtype: str,
+) -> Choices:
+    """Return the settings that decide memory.
+
+    Args:
+        settings: all of them.
+        algorithm: of the run.
+        resolved: the model's configuration.
+        model: its skeleton.
+        shape: of it.
+        lengths: of the rows.
+        dtype: to compute in.
+    """
+    tuner, train, plan = settings[TunerConfig], settings[TrainConfig], settings[PlanConfig]
+    processes = processes_of(plan)
+    accumulation = accumulation_of(settings, algorithm)
+    sharding, offload = _sharding(settings, processes)
+    text = model.config.get_text_config(decoder=True)
+    explicit = bool(getattr(text, "attn_logit_softcapping", None)) or "GptOss" in shape.architecture
+    return Choices(
+        full=tuner.tuner_type == "full",
+        dtype_bytes={"float32": 4}.get(dtype, 2),
+        adapted=_adapted(model, replace(tuner, tuner_type="lora"), resolved),
+        frozen_towers=frozenset(frozen_towers(tuner)),
+        rank=tuner.lora_rank,
+        dropout=tuner.lora_dropout > 0,
+        saved=_saved(model, tuner),
+        quantisation=_quantisation(plan),
+        trees=lengths.trees,
+        layout="rows" if train.layout == "rows" else _layout(model),
+        patches=plan.picture_patches,
+        accumulation=accumulation,
+        checkpointing=train.gradient_checkpointing,
+        offload_activations=False,
+        reference=_reference(settings, algorithm),
+        states=2 if train.optim == "adamw" else 0,
+        processes=processes,
+        sharding=sharding,
+        offload=offload,
+        explicit=explicit,
+        rollout=_rollout(settings, algorithm, lengths, accumulation),
+    )
+
+
+def accumulation_of(settings: Settings, algorithm: Algorithm[Any]) -> int:
+    """Return the forward passes of an optimizer step."""
+    train = settings[TrainConfig]
+    online = isinstance(algorithm, OnlineAlgorithm)
+    return train.gradient_accumulation_steps or default_accumulation(
+        train.per_device_train_batch_size * processes_of(settings[PlanConfig]),
+        algorithm.config.num_generations if online else 1,
+    )
+
+
+def _layout(model: Any) -> str:
+    from swiftrl.rlhf.layout import choose_layout
+
+    # By architecture alone: there is nothing to try it out on.
+    return choose_layout(model, probe=False).layout
+
+
+def _adapted(model: Any, tuner: TunerConfig, resolved: Resolved) -> frozenset[str]:
+    from torch import nn
+
+    targets = lora_targets(model, tuner, resolved.spec)
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if isinstance(targets, str):
+        return frozenset(name for name in linears if re.fullmatch(targets, name))
+    return frozenset(name for name in linears if ends_with_any(name, targets))
+
+
+def _saved(model: Any, tuner: TunerConfig) -> int:
+    if tuner.tuner_type == "full" or not tuner.modules_to_save:
+        return 0
+    return sum(
+        parameter.numel()
+        for name, parameter in model.named_parameters()
+        if ends_with_any(name.rpartition(".")[0], tuner.modules_to_save)
+    )
+
+
+def _quantisation(plan: PlanConfig) -> Any:
+    if plan.quant_method is None:
+        return None
+    return quantisation(plan.quant_method, plan.quant_bits, plan.group_size)
+
+
+def _reference(settings: Settings, algorithm: Algorithm[Any]) -> ReferenceKind:
+    if not algorithm.needs_reference:
+        return "none"
+    reference = settings[ReferenceConfig]
+    if reference.precompute_ref_log_probs:
+        return "precomputed"
+    return "adapters" if own_base(settings) else "copy"
+
+
+def _sharding(settings: Settings, processes: int) -> tuple[Sharding, bool]:
+    parallel = settings[ParallelConfig]
+    if parallel.fsdp:
+        return "fsdp2", "offload" in parallel.fsdp
+    if parallel.deepspeed:
+        name, _, rest = parallel.deepspeed.partition("_")
+        if name not in ("zero1", "zero2", "zero3"):
+            raise ConfigError(
+                f"--deepspeed {parallel.deepspeed}: a plan knows zero1, zero2 and zero3, with "
+                "_offload behind or not; files of DeepSpeed's own settings are not read."
+            )
+        return cast(Sharding, name), rest == "offload"
+    return "none", False
+
+
+def _rollout(
+    settings: Settings, algorithm: Algorithm[Any], lengths: Lengths, accumulation: int
+) -> Rollout | None:
+    if not isinstance(algorithm, OnlineAlgorithm):
+        return None
+    config, train = algorithm.config, settings[TrainConfig]
+    replies = train.per_device_train_batch_size * accumulation
+    together = min(config.rollout_batch_size, replies)
+    prompt = max(tree.prompt for tree in lengths.trees)
+    return Rollout(together, prompt, config.max_completion_length)
