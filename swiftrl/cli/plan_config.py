@@ -24,9 +24,6 @@ class PlanConfig:
         "Fields of config.json, as JSON, instead of the model's: "
         '{"model_type": "llama", "hidden_size": 8192, ...}. All of them where no --model is given.',
     )
-    device: str | None = setting(
-        None, "Hardware to plan for, by its name in `swiftrl env`. Unset: what is here."
-    )
     device_memory: str | None = setting(
         None, "Memory of a device, e.g. 48GiB. Unset: of the one that is here."
     )

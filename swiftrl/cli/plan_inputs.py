@@ -38,6 +38,8 @@ __all__ = [
 ]
 
 _GIB = 2**30
+_WHOLE = "flex_attention"
+"""The implementation that runs a tree in one call."""
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": _GIB, "t": 2**40}
 _SIZE = re.compile(r"\s*([0-9.]+)\s*([kmgt]?)(i?b)?\s*", re.IGNORECASE)
 
@@ -67,11 +69,10 @@ def processes_of(config: PlanConfig) -> int:
 
 
 def backend_of(settings: Settings) -> Backend:
-    """Return the hardware that is planned for: named, or what is here."""
-    name = settings[PlanConfig].device
-    if name is not None:
-        return BACKENDS.get(name)
-    return detect("cpu" if settings[ModelConfig].use_cpu else None)
+    """Return the hardware that is planned for, which need not be here; unset, what is."""
+    config = settings[ModelConfig]
+    name = "cpu" if config.use_cpu else config.backend
+    return BACKENDS.get(name) if name is not None else detect()
 
 
 def device_of(settings: Settings, backend: Backend, dtype: str) -> Device:
@@ -92,9 +93,9 @@ def device_of(settings: Settings, backend: Backend, dtype: str) -> Device:
     asked = settings[PlanConfig].device_memory
     if asked is None and not backend.available():
         raise ConfigError(
-            f"--device {backend.name}: there is none here to ask; give --device_memory, e.g. 80GiB."
+            f"--backend {backend.name}: there is none here to ask; give --device_memory, e.g. 80GiB."
         )
-    compute = getattr(torch, dtype)
+    compute, fused = getattr(torch, dtype), settings[TrainConfig].fused_kernels
     footprint = footprint_of(backend.name)
     kind = torch.device(backend.device_type if backend.available() else "meta")
     return Device(
@@ -104,7 +105,8 @@ def device_of(settings: Settings, backend: Backend, dtype: str) -> Device:
         base=footprint.base,
         slack=footprint.slack,
         native=product_dtype(kind, compute) == compute,
-        blocks=exact_sums(kind, compute) is not None,
+        blocks=fused and exact_sums(kind, compute) is not None,
+        whole=fused and _WHOLE in backend.capabilities.attention,
     )
 
 
@@ -156,6 +158,7 @@ def choices_of(
         offload=offload,
         explicit=explicit,
         rollout=_rollout(settings, algorithm, lengths, accumulation),
+        sequence_parallel=settings[ParallelConfig].sequence_parallel_size,
     )
 
 

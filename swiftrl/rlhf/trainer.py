@@ -177,7 +177,8 @@ class Trainer:
             raise MachineError(
                 f"out of device memory after step {self.state.step}: {str(error).splitlines()[0]} "
                 "Lower --per_device_train_batch_size (and raise --gradient_accumulation_steps), "
-                "turn on --gradient_checkpointing, or lower --max_length."
+                "turn on --gradient_checkpointing, or lower --max_length. `swiftrl plan` with the "
+                "same flags shows what takes the memory, and what would fit."
             ) from error
         finally:
             self.report.close()

@@ -96,6 +96,7 @@ class Choices:
         offload: optimizer, and with fsdp2 and zero3 the weights, lie in the host's memory.
         explicit: attention runs score by score.
         rollout: of online learning; None for data that lie ready.
+        sequence_parallel: processes that share each row.
     """
 
     full: bool
@@ -119,6 +120,7 @@ class Choices:
     offload: bool
     explicit: bool = False
     rollout: Rollout | None = None
+    sequence_parallel: int = 1
 
     def batch(self) -> MicroBatch:
         """Return the largest forward pass."""
@@ -136,13 +138,13 @@ class Choices:
         result = self.dtype_bytes if narrow else 4
         flow = 4 if self.full else result
         attention = "segments"
-        if self.explicit:
+        if device.whole and narrow:
+            attention = "whole"
+        elif self.explicit:
             attention = "explicit"
         elif device.blocks and narrow and not self.full:
             # Trained weights make keys and queries float32, which blocks do not take.
             attention = "blocks"
-        elif device.whole and narrow:
-            attention = "whole"
         return Arithmetic(flow, result, attention)
 
     def trained(self, shape: ModelShape) -> int:
