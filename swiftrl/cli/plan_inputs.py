@@ -93,7 +93,8 @@ def device_of(settings: Settings, backend: Backend, dtype: str) -> Device:
     asked = settings[PlanConfig].device_memory
     if asked is None and not backend.available():
         raise ConfigError(
-            f"--backend {backend.name}: there is none here to ask; give --device_memory, e.g. 80GiB."
+            f"--backend {backend.name}: there is none here to ask. Give --device_memory, "
+            "80GiB for example."
         )
     compute, fused = getattr(torch, dtype), settings[TrainConfig].fused_kernels
     footprint = footprint_of(backend.name)
