@@ -23,6 +23,7 @@ from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
 from swiftrl.rlhf.planning.choices import Choices, Device, ReferenceKind, Rollout, Sharding
 from swiftrl.rlhf.planning.quantised import quantisation
 from swiftrl.rlhf.planning.shape import ModelShape
@@ -151,7 +152,7 @@ def choices_of(
         patches=plan.picture_patches,
         accumulation=accumulation,
         checkpointing=train.gradient_checkpointing,
-        offload_activations=False,
+        offload_activations=train.activation_cpu_offload,
         reference=_reference(settings, algorithm),
         states=2 if train.optim == "adamw" else 0,
         processes=processes,
@@ -167,8 +168,9 @@ def accumulation_of(settings: Settings, algorithm: Algorithm[Any]) -> int:
     """Return the forward passes of an optimizer step."""
     train = settings[TrainConfig]
     online = isinstance(algorithm, OnlineAlgorithm)
+    groups = processes_of(settings[PlanConfig]) // settings[ParallelConfig].sequence_parallel_size
     return train.gradient_accumulation_steps or default_accumulation(
-        train.per_device_train_batch_size * processes_of(settings[PlanConfig]),
+        train.per_device_train_batch_size * max(groups, 1),
         algorithm.config.num_generations if online else 1,
     )
 
@@ -218,7 +220,7 @@ def _reference(settings: Settings, algorithm: Algorithm[Any]) -> ReferenceKind:
 def _sharding(settings: Settings, processes: int) -> tuple[Sharding, bool]:
     parallel = settings[ParallelConfig]
     if parallel.fsdp:
-        return "fsdp2", "offload" in parallel.fsdp
+        return "fsdp2", read_fsdp(parallel.fsdp).offload
     if parallel.deepspeed:
         name, _, rest = parallel.deepspeed.partition("_")
         if name not in ("zero1", "zero2", "zero3"):

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from swiftrl.cli.plan_config import PlanConfig
-from swiftrl.cli.plan_inputs import processes_of
 from swiftrl.cli.plan_rows import Lengths
 from swiftrl.core import log
 from swiftrl.core.config import Settings
@@ -60,7 +58,8 @@ def _gib(value: float) -> str:
 def _batch(made: Plan) -> list[tuple[str, str]]:
     train, choices = made.settings[TrainConfig], made.choices
     batch = choices.batch()
-    processes = processes_of(made.settings[PlanConfig])
+    processes = max(choices.processes // choices.sequence_parallel, 1)
+    unit = "processes" if choices.sequence_parallel == 1 else "groups of processes"
     group = made.algorithm.config.num_generations if choices.rollout else 1
     rows = train.per_device_train_batch_size * choices.accumulation * processes
     a_step = f"{rows // group:,} prompts x {group} replies" if choices.rollout else f"{rows:,} rows"
@@ -68,7 +67,7 @@ def _batch(made: Plan) -> list[tuple[str, str]]:
         ("rows", made.lengths.source),
         (
             "step",
-            f"{a_step}: {processes} processes x {choices.accumulation} forward passes x "
+            f"{a_step}: {processes} {unit} x {choices.accumulation} forward passes x "
             f"{train.per_device_train_batch_size}",
         ),
         (

@@ -287,11 +287,13 @@ def _rollout(
     joined = cache / max(len(shape.layers), 1)
     # Scores as the head gives them and in float32, what sampling makes of them, tokens seen.
     logits = asked.sequences * shape.vocabulary * (arithmetic.result + 4 * _F32 + 1)
+    # The divided weights are gathered whole while replies are written.
+    whole = shape.parameters * choices.dtype_bytes if still.gathered else 0.0
     prefill = asked.sequences * asked.prompt * shape.width * arithmetic.flow * 8
     return {
         "cache": cache + joined,
         "logits": logits,
-        "working": prefill + still.gathered,
+        "working": prefill + whole,
         "copies": still.copies,
         # The last step's are only forgotten when the next one begins.
         "gradients": still.gradients,

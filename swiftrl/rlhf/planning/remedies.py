@@ -171,6 +171,15 @@ def _offloaded(shape: ModelShape, choices: Choices, device: Device) -> Iterator[
         )
 
 
+def _activations_on_host(shape: ModelShape, choices: Choices, device: Device) -> Iterator[_Change]:
+    if not device.host and not choices.offload_activations:
+        yield _Change(
+            "--activation_cpu_offload true",
+            "what is kept crosses to the host and back",
+            replace(choices, offload_activations=True),
+        )
+
+
 def _shorter(shape: ModelShape, choices: Choices, device: Device) -> Iterator[_Change]:
     longest = max((tree.longest for tree in choices.trees), default=0)
     if longest >= 512:
@@ -192,6 +201,7 @@ _ORDER: tuple[Callable[[ModelShape, Choices, Device], Iterator[_Change]], ...] =
     _four_bits,
     _sharded,
     _offloaded,
+    _activations_on_host,
     _shorter,
 )
 """Cheapest first."""
