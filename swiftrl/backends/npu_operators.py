@@ -35,7 +35,8 @@ OPERATORS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Every operator that is called, with the arguments it is called with, all of them by keyword.
 
-The test of the contract holds them against the schemas of the installed torch_npu.
+Names and arguments are those of torch_npu 2.10.0.post4 and 2.13.0; a test of the contract holds
+them against the schemas of the installed one.
 """
 
 _EVERYTHING = 2**31 - 1

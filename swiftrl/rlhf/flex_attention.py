@@ -80,7 +80,7 @@ def flex_kernel(
     )
     dtype = result_dtype(torch.empty(0, dtype=value.dtype, device=device))
     query, key, value = (x.to(dtype).contiguous() for x in (query, key, value))
-    output, aux = _attend(device.type)(
+    found = _attend(device.type)(
         query,
         key,
         value,
@@ -88,13 +88,14 @@ def flex_kernel(
         block_mask=mask,
         scale=terms.scaling,
         enable_gqa=query.shape[1] != key.shape[1],
-        return_aux=AuxRequest(lse=True),
+        return_aux=None if terms.sinks is None else AuxRequest(lse=True),
     )
-    if terms.sinks is not None:
-        # A key without value takes the share exp(sink) / (exp(sink) + sum of exp(score)).
-        rest = torch.sigmoid(aux.lse - terms.sinks.float()[:, None])
-        output = output * rest[..., None].to(output.dtype)
-    return output.transpose(1, 2)
+    if terms.sinks is None:
+        return found.transpose(1, 2)
+    output, aux = found
+    # A key without value takes the share exp(sink) / (exp(sink) + sum of exp(score)).
+    rest = torch.sigmoid(aux.lse - terms.sinks.float()[:, None])
+    return (output * rest[..., None].to(output.dtype)).transpose(1, 2)
 
 
 @cache
