@@ -43,3 +43,11 @@ def flags() -> list[str]:
 def put(value: Any) -> Any:
     """Return a module, tensor or batch on the device."""
     return value.to(_chosen)
+
+
+def use_all() -> None:
+    """Put something on every device of the kind."""
+    import torch
+
+    for index in range(backend().count()):
+        torch.ones(1, device=backend().device(index))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import device
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -61,7 +62,7 @@ def make_model(kind: str = "Qwen3", *, tied: bool = True, seed: int = 0, **sizes
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.2)
-    return model
+    return device.put(model)
 
 
 def make_llava(*, tied: bool = False):
@@ -75,7 +76,7 @@ def make_llava(*, tied: bool = False):
     config = transformers.LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=3, tie_word_embeddings=tied
     )
-    return transformers.LlavaForConditionalGeneration(config).eval()
+    return device.put(transformers.LlavaForConditionalGeneration(config).eval())
 
 
 def save_model(folder: Path, model=None, *, shard: str = "5GB", dtype=torch.float32) -> Path:

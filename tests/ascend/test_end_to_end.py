@@ -101,3 +101,10 @@ def test_dpo_with_two_processes_equals_the_cpus_with_one(model, tuner, dtype, on
     ours, stderr = train_with_two(tmp_path / "run", words_of(model, tuner, dtype))
     assert_equal(ours, on_cpu(model, tuner, dtype), dtype)
     assert "double dtype" not in stderr  # which torch_npu says when it makes float32 of float64
+
+
+def test_two_processes_that_share_the_weights_equal_the_cpus_with_one(on_cpu, tmp_path):
+    words = [*words_of("text", "full", "float32"), "--fsdp", "fsdp2"]
+    ours, stderr = train_with_two(tmp_path / "run", words)
+    assert_equal(ours, on_cpu("text", "full", "float32"), "float32")
+    assert "double dtype" not in stderr

@@ -48,6 +48,25 @@ def test_numbers_are_the_cpus(compute):
     assert_close(compute(x.npu()), compute(x))
 
 
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda x: x.gather(1, torch.zeros(3, 1, dtype=torch.long, device=x.device)),
+        lambda x: torch.where(x > 0, x.softmax(-1), x.matmul(x)),
+        lambda x: F.scaled_dot_product_attention(x[None], x[None], x[None]),
+        lambda x: F.logsigmoid(x).norm() + F.kl_div(x.log_softmax(-1), x.softmax(-1)),
+        lambda x: F.binary_cross_entropy_with_logits(x, (x > 0).float()),
+    ],
+)
+def test_gradients_are_the_cpus(compute):
+    torch.manual_seed(0)
+    x = torch.randn(3, 3)
+    ours, theirs = x.npu().requires_grad_(), x.clone().requires_grad_()
+    for value in (ours, theirs):
+        compute(value).sum().backward()
+    assert_close(ours.grad, theirs.grad)
+
+
 def test_views_share_memory():
     x = torch.zeros(3, 1, device="npu")
     x[None].add_(1)

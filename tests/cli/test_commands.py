@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import device
 import pytest
 
 from swiftrl.cli.main import main
@@ -79,10 +80,7 @@ def test_data_says_what_it_expects(words, capsys):
 
 
 def test_infer_answers_one_message(capsys):
-    assert (
-        main(["infer", *MODEL, "--use_cpu", "true", "--prompt", "Name the capital of Germany."])
-        == 0
-    )
+    assert main(["infer", *MODEL, *device.flags(), "--prompt", "Name the capital of Germany."]) == 0
     assert capsys.readouterr().out.strip()
 
 

@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import device
 import pytest
 
 KILLS = 10
 STEPS = 200
 WORDS = [
-    "rlhf", "--model", "builtin:tiny-instruct", "--use_cpu", "true", "--torch_dtype", "float32",
+    "rlhf", "--model", "builtin:tiny-instruct", *device.flags(), "--torch_dtype", "float32",
     "--dataset", "builtin:preferences#64", "--val_dataset", "builtin:preferences:heldout#8",
     "--max_steps", str(STEPS), "--per_device_train_batch_size", "4",
     "--gradient_accumulation_steps", "2", "--learning_rate", "1e-3", "--save_steps", "2",

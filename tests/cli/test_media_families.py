@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import device
 import pytest
 from PIL import Image
 from test_sound_runs import film, tone
@@ -17,7 +18,7 @@ from swiftrl.cli.main import main
 pytest.importorskip("av", reason="PyAV reads video and sound")
 
 FILES = {"image": "a.png", "video": "a.mp4", "audio": "a.wav"}
-RUN = ["--use_cpu", "true", "--torch_dtype", "float32", "--max_steps", "1", "--logging_steps", "1"]
+RUN = [*device.flags(), "--torch_dtype", "float32", "--max_steps", "1", "--logging_steps", "1"]
 RUN += ["--per_device_train_batch_size", "3", "--fps_max_frames", "4"]
 
 

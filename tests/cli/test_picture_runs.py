@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import device
 import pytest
 from PIL import Image
 
 from swiftrl.cli.main import main
 
-MODEL = ["--model", "builtin:tiny-vl", "--use_cpu", "true", "--torch_dtype", "float32"]
+MODEL = ["--model", "builtin:tiny-vl", *device.flags(), "--torch_dtype", "float32"]
 RUN = [
     "--max_steps",
     "2",
@@ -128,5 +129,5 @@ def test_a_model_of_text_refuses_pictures(pictures, capsys):
     words = ["sft", "--model", "builtin:tiny-instruct"]
     (pictures / "rows.jsonl").write_text(json.dumps(row("a.jpg")), encoding="utf-8")
     data = ["--dataset", str(pictures / "rows.jsonl"), "--output_dir", str(pictures / "run")]
-    assert main([*words, "--use_cpu", "true", *RUN, *data]) == 2
+    assert main([*words, *device.flags(), *RUN, *data]) == 2
     assert "rows.jsonl:1: message 0 (user) holds image" in capsys.readouterr().err

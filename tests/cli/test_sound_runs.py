@@ -8,13 +8,14 @@ import wave
 from pathlib import Path
 from typing import Any
 
+import device
 import pytest
 
 from swiftrl.cli.main import main
 
 pytest.importorskip("av", reason="PyAV reads video and sound")
 
-RUN = ["--use_cpu", "true", "--torch_dtype", "float32", "--max_steps", "2", "--logging_steps", "1"]
+RUN = [*device.flags(), "--torch_dtype", "float32", "--max_steps", "2", "--logging_steps", "1"]
 RUN += ["--per_device_train_batch_size", "2", "--lora_dropout", "0", "--learning_rate", "1e-3"]
 
 

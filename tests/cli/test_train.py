@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import device
 import pytest
 
 from swiftrl.cli.main import main
 
-MODEL = ["--model", "builtin:tiny-instruct", "--use_cpu", "true", "--torch_dtype", "float32"]
+MODEL = ["--model", "builtin:tiny-instruct", *device.flags(), "--torch_dtype", "float32"]
 DATA = ["--dataset", "builtin:preferences#24", "--val_dataset", "builtin:preferences:heldout#8"]
 SHORT = ["--max_steps", "3", "--per_device_train_batch_size", "4",
          "--gradient_accumulation_steps", "2", "--logging_steps", "1",

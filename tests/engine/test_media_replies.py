@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+import device
 import pytest
 import torch
 from PIL import Image
@@ -122,7 +123,7 @@ def test_rows_are_answered_and_written_with_their_media(template, engine, tmp_pa
 
 def test_the_command_shows_a_picture(tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(png("red", (64, 64)))
-    words = ["infer", "--model", "builtin:tiny-vl", "--use_cpu", "true", "--max_new_tokens", "8"]
+    words = ["infer", "--model", "builtin:tiny-vl", *device.flags(), "--max_new_tokens", "8"]
     shown = ["--images", str(tmp_path / "a.png")]
     assert main([*words, "--prompt", "<image>What is it?", *shown]) == 0
     assert capsys.readouterr().out.strip()

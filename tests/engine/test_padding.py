@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import device
 import torch
 from tiny_models import make_model, make_tokenizer
 from torch import nn
@@ -45,7 +46,7 @@ def test_a_cache_that_changes_replies_is_done_without():
     ((reply,),) = engine.generate([prompt], SamplingParams(temperature=0.0, max_tokens=4))
     assert not engine.batching.use_cache
     for place, token in enumerate(reply.token_ids):
-        ids = torch.tensor([[*prompt, *reply.token_ids[:place]]])
+        ids = device.put(torch.tensor([[*prompt, *reply.token_ids[:place]]]))
         with torch.no_grad():
             assert int(model(input_ids=ids, use_cache=False).logits[0, -1].argmax()) == token
 

@@ -1,8 +1,8 @@
+import device
 import pytest
 import tiny_models
 import torch
 
-from swiftrl.backends.detect import detect
 from swiftrl.core.errors import EngineError
 from swiftrl.core.messages import Conversation, Message
 from swiftrl.engine.sampling import SamplingParams
@@ -35,7 +35,7 @@ def tokens(replies) -> list[list[tuple[int, ...]]]:
 
 def reference(model, prompt, **settings) -> list[int]:
     """Tokens of transformers' own generate for one prompt alone."""
-    ids = torch.tensor([prompt])
+    ids = device.put(torch.tensor([prompt]))
     mask = torch.ones_like(ids)
     options = {"do_sample": False, "max_new_tokens": 24, "eos_token_id": 2, **settings}
     return model.generate(ids, attention_mask=mask, **options)[0, len(prompt) :].tolist()
@@ -72,11 +72,13 @@ def test_logprobs_equal_the_prefills(model, engine, temperature):
     params = SamplingParams(temperature=temperature, max_tokens=24, seed=1, top_k=20)
     for prompt, row in zip(PROMPTS, engine.generate(PROMPTS, params, n=2), strict=True):
         for reply in row:
-            ids = torch.tensor([[*prompt, *reply.token_ids]])
+            ids = device.put(torch.tensor([[*prompt, *reply.token_ids]]))
             with torch.no_grad():
                 logits = model(ids).logits[0, len(prompt) - 1 : -1] / (temperature or 1.0)
             wanted = logits.log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
-            torch.testing.assert_close(torch.tensor(reply.logprobs), wanted, atol=1e-4, rtol=0)
+            torch.testing.assert_close(
+                torch.tensor(reply.logprobs), wanted.cpu(), atol=1e-4, rtol=0
+            )
 
 
 def test_a_seeded_reply_does_not_depend_on_its_batch(model):
@@ -173,7 +175,7 @@ def test_an_error_while_streaming_reaches_the_caller(model):
 
 def test_the_built_in_model_answers_as_generate_does():
     loaded = load_model(
-        resolve("builtin:tiny-instruct"), ModelConfig(torch_dtype="float32"), detect("cpu")
+        resolve("builtin:tiny-instruct"), ModelConfig(torch_dtype="float32"), device.backend()
     )
     template = Template.load(loaded.tokenizer)
     texts = [f"What is {number} + {number * 3}?" for number in range(12)]

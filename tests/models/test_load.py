@@ -1,19 +1,19 @@
 import json
 import shutil
 
+import device
 import pytest
 import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
 
-from swiftrl.backends.detect import detect
 from swiftrl.core.errors import ModelError
 from swiftrl.models.config import ModelConfig
 from swiftrl.models.load import load_model, stop_token_ids
 from swiftrl.models.resolve import resolve
 from swiftrl.models.save import save_model
 
-IDS = torch.arange(0, 300, 7)[None]
+IDS = device.put(torch.arange(0, 300, 7)[None])
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folder(whole, tmp_path):
 
 
 def load(folder, **settings):
-    return load_model(resolve(str(folder)), ModelConfig(**settings), detect("cpu"))
+    return load_model(resolve(str(folder)), ModelConfig(**settings), device.backend())
 
 
 def edit_weights(folder, change) -> None:

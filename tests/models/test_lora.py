@@ -33,7 +33,7 @@ VARIANTS = (
 
 def logits(model) -> torch.Tensor:
     with torch.no_grad():
-        return model.eval()(IDS).logits
+        return model.eval()(IDS.to(model.device)).logits.cpu()
 
 
 def pretend_training(model) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import device
 import torch
 from tiny_models import make_model
 
@@ -21,7 +22,7 @@ def test_modules_with_one_weight_share_their_adapter_and_merge_once():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.2)
     assert first.q_proj.lora_B is second.q_proj.lora_B
-    ids = torch.arange(3, 15)[None]
+    ids = device.put(torch.arange(3, 15)[None])
     with torch.no_grad():
         wanted = adapted(input_ids=ids).logits
         found = merge(adapted)(input_ids=ids).logits

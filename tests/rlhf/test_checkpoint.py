@@ -3,6 +3,7 @@ import resource
 import shutil
 from pathlib import Path
 
+import device
 import pytest
 import torch
 from tiny_run import Setup, lines_of, make_trainer, run, tiny_rows, weights_of
@@ -265,4 +266,5 @@ def test_state_is_plain_json(finished):
     assert state["counters"]["step"] == 4
     assert state["counters"]["rows"] == 16
     assert len(state["processes"]) == 1
-    assert state["processes"][0]["random"].keys() == {"python", "numpy", "torch"}
+    sources = {"python", "numpy", "torch", *(["device"] if device.name() != "cpu" else [])}
+    assert state["processes"][0]["random"].keys() == sources

@@ -128,14 +128,15 @@ def test_the_gradient_is_that_of_the_mean_loss(case, tmp_path):
     output = passes.algorithm.loss(passes._inputs(collate(taken, 0), training=True))
     (output.sum / output.count).backward()
     by_hand = {
-        name: start[name] - 0.5 * parameter.grad
+        name: start[name] - 0.5 * parameter.grad.cpu()
         for name, parameter in trainer.training.parameters.items()
         if parameter.grad is not None
     }
     trainer.train()
     assert by_hand
     for name, value in by_hand.items():
-        assert torch.allclose(trainer.training.parameters[name], value, rtol=0, atol=1e-6), name
+        found = trainer.training.parameters[name].cpu()
+        assert torch.allclose(found, value, rtol=0, atol=1e-6), name
 
 
 @pytest.mark.parametrize("loss", ["aot", "bco_pair"])

@@ -8,7 +8,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -19,7 +18,6 @@ from tiny_run import Setup, environment, lines_of, program, run_all
 from swiftrl.rlhf.checkpoint import list_checkpoints
 
 STEPS = 30
-ROOT = Path(__file__).parents[2]
 
 
 def setup_of(folder, **changes):
@@ -45,7 +43,8 @@ def start(monkeypatch):
 
     Single processes are forked from one that has imported everything, which saves seconds each.
     """
-    monkeypatch.setenv("PYTHONPATH", f"{os.path.dirname(__file__)}{os.pathsep}{ROOT}")
+    path = f"{os.path.dirname(__file__)}{os.pathsep}{environment()['PYTHONPATH']}"
+    monkeypatch.setenv("PYTHONPATH", path)
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["tiny_run"])
 

@@ -1,5 +1,6 @@
 """Checkpoints are models of plain transformers and plain PEFT."""
 
+import device
 import pytest
 import torch
 from peft import PeftModel
@@ -27,7 +28,7 @@ def test_an_adapter_loads_in_plain_peft(tmp_path):
     loaded = PeftModel.from_pretrained(tiny_model(lora=False), result.checkpoint)
     trainer.policy.model.eval()
     with torch.no_grad(), trainer.policy.generating():
-        expected = trainer.policy.model(input_ids=inputs()).logits
+        expected = trainer.policy.model(input_ids=device.put(inputs())).logits.cpu()
         logits = loaded.eval()(input_ids=inputs()).logits
         assert torch.allclose(logits, expected, rtol=0, atol=1e-5)
         assert float(expected.std()) > 0.1
@@ -42,11 +43,11 @@ def test_a_full_model_loads_in_plain_transformers(tmp_path, dtype):
     assert loaded.dtype == dtype
     assert trainer.policy.model.dtype == torch.float32
     with torch.no_grad():
-        ours = {n: p.to(dtype) for n, p in trainer.policy.model.named_parameters()}
+        ours = {n: p.to(dtype).cpu() for n, p in trainer.policy.model.named_parameters()}
         assert {name for name, _ in loaded.named_parameters()} == ours.keys()
         assert all(torch.equal(value, ours[name]) for name, value in loaded.named_parameters())
         with trainer.policy.generating():
-            expected = trainer.policy.model.eval()(input_ids=inputs()).logits
+            expected = trainer.policy.model.eval()(input_ids=device.put(inputs())).logits.cpu()
         tolerance = 1e-5 if dtype == torch.float32 else 0.05
         logits = loaded(input_ids=inputs()).logits
         assert torch.allclose(logits.float(), expected, rtol=0, atol=tolerance)

@@ -2,13 +2,13 @@
 
 import copy
 
+import device
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tree_models import build, forest, mixed_batch
+from tree_models import build, forest, mixed_batch, packed
 
 from swiftrl.core.errors import ConfigError, ModelError
-from swiftrl.data.batch import pack
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.reference import fingerprint
 
@@ -38,7 +38,7 @@ def test_lora_values_and_gradients_equal_the_model_s_own(name, layout, fused):
     batch = mixed_batch()
     model = adapted(name)
     expected = own_logprobs(model, batch)
-    factor = torch.linspace(-1, 1, len(expected))
+    factor = device.put(torch.linspace(-1, 1, len(expected)))
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     expected_gradients = torch.autograd.grad((expected * factor).sum(), list(trained.values()))
     policy = Policy(model, layout=layout, fused=fused)
@@ -126,20 +126,20 @@ def test_precomputed_rows_are_found_whatever_the_batching(tmp_path):
     trees = forest(((6, 5, 3), (4, 7, 2), (9, 4, 4)))
     policy = Policy(adapted())
     policy.refer_to_itself()
-    expected = policy.reference(pack(trees))
-    policy.precompute(tmp_path).prepare([pack(trees[:2]), pack(trees[2:])])
+    expected = policy.reference(packed(trees))
+    policy.precompute(tmp_path).prepare([packed(trees[:2]), packed(trees[2:])])
     again = Policy(policy.model)
     again.refer_to_itself()
     cache = again.precompute(tmp_path)
     assert len(cache) == 3
-    assert cache.prepare([pack(trees)]) == 0
-    shuffled = pack([trees[2], trees[0], trees[1]])
-    rows = pack(trees).split_by_tree(expected)
+    assert cache.prepare([packed(trees)]) == 0
+    shuffled = packed([trees[2], trees[0], trees[1]])
+    rows = packed(trees).split_by_tree(expected)
     torch.testing.assert_close(
         again.reference(shuffled), torch.cat([rows[2], rows[0], rows[1]]), rtol=1e-5, atol=1e-5
     )
     with pytest.raises(ModelError, match="1 of 1 rows"):
-        again.reference(pack(forest(((2, 2, 2),), seed=9)))
+        again.reference(packed(forest(((2, 2, 2),), seed=9)))
 
 
 def test_precomputed_file_survives_training_but_not_another_model(tmp_path):
@@ -257,8 +257,8 @@ def test_checkpoints_are_plain(tmp_path):
     model.save_pretrained(tmp_path / "adapter")
     merged = model.merge_and_unload()
     merged.save_pretrained(tmp_path / "merged")
-    ids = torch.tensor([[1, 2, 3]])
-    loaded = type(merged).from_pretrained(tmp_path / "merged")
+    ids = device.put(torch.tensor([[1, 2, 3]]))
+    loaded = device.put(type(merged).from_pretrained(tmp_path / "merged"))
     torch.testing.assert_close(loaded(ids).logits, plain(ids).logits, rtol=1e-4, atol=1e-4)
 
 

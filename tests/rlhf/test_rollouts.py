@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import device
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.run_state import default_accumulation, make_plan
 
-MODEL = ["--model", "builtin:tiny-instruct", "--use_cpu", "true", "--torch_dtype", "float32"]
+MODEL = ["--model", "builtin:tiny-instruct", *device.flags(), "--torch_dtype", "float32"]
 SHORT = ["--rlhf_type", "grpo", "--num_generations", "4", "--max_completion_length", "12",
          "--reward_funcs", "builtin", "--lora_dropout", "0", "--learning_rate", "1e-3",
          "--logging_steps", "1", "--gradient_checkpointing", "false"]  # fmt: skip

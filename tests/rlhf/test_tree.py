@@ -2,12 +2,13 @@
 
 from contextlib import nullcontext
 
+import device
 import pytest
 import torch
-from tree_models import ROWS, TREE, build, forest, mixed_batch
+from tree_models import ROWS, TREE, build, forest, mixed_batch, packed
 
 from swiftrl.core.errors import ConfigError, ModelError
-from swiftrl.data.batch import Tree, TreeShape, pack
+from swiftrl.data.batch import Tree, TreeShape
 from swiftrl.rlhf import block_attention, tree_attention
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.layout import choose_layout, layout_error
@@ -17,7 +18,7 @@ from swiftrl.rlhf.tree_attention import NAME, Segments, Terms, sdpa_kernel
 
 def value_and_gradients(model, layout, batch):
     scorer = Scorer(model, layout=layout)
-    factor = torch.linspace(-1, 1, len(batch.target_ids))
+    factor = device.put(torch.linspace(-1, 1, len(batch.target_ids)))
     with scorer.plain_attention() if layout == "rows" else torch.enable_grad():
         logps = scorer(batch).logps
         model.zero_grad()
@@ -78,11 +79,11 @@ def test_packed_trees_do_not_see_each_other(name):
     scorer = Scorer(model, layout="tree")
     shapes = ((6, 5, 3), (4, 7, 2, 6), (9, 4))
     trees, others = forest(shapes), forest(shapes, seed=1)
-    first = scorer(pack(trees)).logps
+    first = scorer(packed(trees)).logps
     for changed in range(3):
         mixed = [*trees]
         mixed[changed] = others[changed]
-        batch = pack(mixed)
+        batch = packed(mixed)
         second = scorer(batch).logps
         parts = zip(batch.split_by_tree(first), batch.split_by_tree(second), strict=True)
         for number, (before, after) in enumerate(parts):
@@ -98,8 +99,8 @@ def test_branches_do_not_see_each_other():
     (tree,) = forest(((6, 5, 3, 4),))
     weights = tree.branch_weights
     other = Tree(tree.trunk_ids, (tree.branch_ids[0][::-1].copy(), *tree.branch_ids[1:]), weights)
-    before = scorer(pack([tree])).logps
-    after = scorer(pack([other])).logps
+    before = scorer(packed([tree])).logps
+    after = scorer(packed([other])).logps
     assert (before[:5] - after[:5]).abs().max() > 1e-2
     torch.testing.assert_close(before[5:], after[5:], rtol=0, atol=1e-6)
 
@@ -188,7 +189,7 @@ def test_block_kernel_asks_for_what_is_read(monkeypatch, last):
     monkeypatch.setattr(block_attention, "exact_sums", lambda *_: nullcontext)
     monkeypatch.setattr(block_attention, "_ROWS", 3)
     batch = mixed_batch()
-    rows = batch.source_index.unique()
+    rows = batch.source_index.unique().cpu()
     states = _states(len(batch.token_ids), torch.float64)
     terms = Terms(0.3)
     found = block_kernel(*states, Segments(batch.shapes, block_kernel, rows, last), terms)
@@ -254,7 +255,7 @@ def test_gradient_checkpointing_recomputes_tree_attention():
 def test_a_model_in_tree_attention_cannot_be_called_by_mistake():
     model = build("qwen2")
     scorer = Scorer(model, layout="tree")
-    ids = torch.tensor([[1, 2, 3]])
+    ids = device.put(torch.tensor([[1, 2, 3]]))
     with pytest.raises(ModelError, match="without its trees"):
         model(input_ids=ids)
     with scorer.plain_attention():
@@ -275,7 +276,7 @@ def test_unknown_layout():
 
 
 def test_long_segments_are_cut_into_blocks_and_windows_drop_far_ones():
-    shapes = pack(forest(((10, 3000, 3000), (5000,)))).shapes
+    shapes = packed(forest(((10, 3000, 3000), (5000,)))).shapes
     pieces, calls = tree_attention._plan(shapes, None)
     assert sum(piece.length for piece in pieces) == 11010
     masked = [call for call in calls if call.keys != (call.query,)]

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import device
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from swiftrl.backends.detect import BACKENDS
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.rlhf import report
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
@@ -120,6 +120,7 @@ class Setup:
         algorithm, options: name and settings of the algorithm.
         weights: where the main process writes the trained weights.
         sequence: processes that share rows.
+        device: torch's name of the device; a program is told by it.
     """
 
     train: dict[str, Any]
@@ -140,6 +141,7 @@ class Setup:
     heads: int = 2
     fsdp: str | None = None
     dtype: str = "float32"
+    device: str = field(default_factory=device.name)
 
 
 def make_algorithm(setup: Setup) -> Algorithm:
@@ -153,13 +155,14 @@ def lines_of(folder: str | Path) -> list[dict[str, Any]]:
 
 def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = None) -> Trainer:
     report.draw_curves = draw_curves if setup.plots else lambda lines, folder: []
-    backend = BACKENDS.get("cpu")
+    backend = device.backend_of(setup.device)
     processes = Processes.start(backend, timeout_s=setup.timeout_s).in_groups(setup.sequence)
     train = {"learning_rate": 1e-2, "add_version": False, "eval_on_start": False} | setup.train
     config = TrainConfig(**train)
     settings = {"lora": setup.lora, "algorithm": setup.algorithm, **setup.options, **train}
     folder: RunFolder = prepare_run_folder(config, processes, settings)
     model = tiny_model(lora=setup.lora, dropout=setup.dropout, heads=setup.heads)
+    model = model.to(processes.device)
     if not processes.is_main:  # the trainer brings every process to the main one's weights
         for parameter in model.parameters():
             parameter.data += parameter.requires_grad
@@ -177,7 +180,8 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         if setup.lora:
             policy.refer_to_itself()
         else:
-            policy.refer_to(tiny_model(lora=False, heads=setup.heads))
+            reference = tiny_model(lora=False, heads=setup.heads)
+            policy.refer_to(reference.to(processes.device))
     policy.share_tokens(processes.sequence)
     kind = algorithm.row_kind
     return Trainer(
@@ -198,7 +202,8 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in trainer.training.trained.weights().items()}
+    weights = trainer.training.trained.weights()
+    return {name: value.cpu().clone() for name, value in weights.items()}
 
 
 def save_weights(setup: Setup, trainer: Trainer) -> None:
@@ -227,8 +232,13 @@ def environment() -> dict[str, str]:
     """Return variables for `program`."""
     import swiftrl
 
-    root = os.path.dirname(os.path.dirname(os.path.abspath(swiftrl.__file__)))
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    root = Path(swiftrl.__file__).parents[1]
+    places = [str(root), str(Path(device.__file__).parent), *_given("PYTHONPATH")]
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(places)}
+
+
+def _given(variable: str) -> list[str]:
+    return [os.environ[variable]] if os.environ.get(variable) else []
 
 
 def run_all(setups: list[Setup]) -> None:

@@ -1,5 +1,6 @@
 """Tiny random models of many architectures, and batches of trees for them."""
 
+import device
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -66,7 +67,7 @@ def build(name: str, **changes):
             torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
         elif parameter.abs().max() == 0:
             torch.nn.init.normal_(parameter, std=0.1)
-    return model.eval()
+    return device.put(model).eval()
 
 
 def forest(shapes, seed: int = 0) -> list[Tree]:
@@ -89,6 +90,10 @@ def forest(shapes, seed: int = 0) -> list[Tree]:
 SHAPES = ((6, 5, 3), (4, 7, 2, 6), (9, 4), (0, 3, 4), (3, 0, 5), (5,), (1, 1, 1))
 
 
+def packed(trees: list[Tree]) -> TreeBatch:
+    return device.put(pack(trees))
+
+
 def mixed_batch(seed: int = 0) -> TreeBatch:
     """Pairs, a group, a single reply, no trunk, an empty branch, a bare trunk."""
-    return pack(forest(SHAPES, seed))
+    return packed(forest(SHAPES, seed))

@@ -55,24 +55,15 @@ def _is_view(torch: Any, name: str) -> bool:
 
 def _use_core_autograd(torch: Any) -> None:
     """Differentiate by PyTorch's formula what torch_npu does with kernels of a card."""
-    library = torch.library.Library("aten", "IMPL")
-    keys = torch._C.DispatchKey
+    import standin_kernels
+
     has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    for full in torch._C._dispatch_get_registrations_for_dispatch_key("AutogradPrivateUse1"):
-        operator = _aten(torch, full[6:]) if full.startswith("aten::") else None
-        if operator is None or full[6:] in KEPT:
-            continue
-        if has_kernel(full, "CompositeImplicitAutograd"):
-            kernel = _redispatch(operator, keys.CompositeImplicitAutograd)
-            _register(library, full[6:], kernel, "AutogradPrivateUse1", "PrivateUse1")
-        elif has_kernel(full, "CPU"):
-            kernel = _redispatch(operator, keys.AutogradCPU)
-            _register(library, full[6:], kernel, "AutogradPrivateUse1")
-    _KEEP_ALIVE.append(library)
-
-
-def _redispatch(operator: Any, key: Any) -> Callable[..., Any]:
-    return lambda *args, **options: operator._op_dk(key, *args, **options)
+    registered = torch._C._dispatch_get_registrations_for_dispatch_key("AutogradPrivateUse1")
+    names = {name for name in registered if name.startswith("aten::") and name[6:] not in KEPT}
+    composite = {name for name in names if has_kernel(name, "CompositeImplicitAutograd")}
+    formula = {name for name in names - composite if has_kernel(name, "Autograd")}
+    standin_kernels.decompose([name[6:] for name in composite])
+    standin_kernels.differentiate([name[6:] for name in formula])
 
 
 def _register(library: Any, name: str, kernel: Callable[..., Any], *keys: str) -> None:

@@ -96,8 +96,10 @@ def _compile_runtime(torch_npu: Path, lib: Path) -> None:
     whole = lib / "cann.c"
     whole.write_text(source + "".join(f"long {name}() {{ return 0; }}\n" for name in others))
     options = ["-w", "-O1", "-shared", "-fPIC", "-fno-builtin"]
+    built = lib / "cann.so"
+    subprocess.run(["gcc", *options, str(whole), "-o", str(built)], check=True)
     for name in CANN:
-        subprocess.run(["gcc", *options, str(whole), "-o", str(lib / f"lib{name}.so")], check=True)
+        shutil.copy(built, lib / f"lib{name}.so")
 
 
 def _compile_kernels(site: Path) -> None:
@@ -105,13 +107,21 @@ def _compile_kernels(site: Path) -> None:
     torch = _torch()
     name = "standin_kernels"
     include = [torch / "include", torch / "include/torch/csrc/api/include"]
-    options = ["-shared", "-fPIC", "-std=c++20", "-O1", "-g0", "-w", "-DUSE_C10D",
+    options = ["-fPIC", "-std=c++20", "-O1", "-g0", "-w", "-DUSE_C10D",
                f"-DTORCH_EXTENSION_NAME={name}", f"-I{sysconfig.get_path('include')}"]  # fmt: skip
     options += [word for path in include for word in ("-isystem", str(path))]
     libraries = [f"-L{torch / 'lib'}", "-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python"]
-    sources = [str(HERE / "kernels.cpp"), str(HERE / "hccl.cpp")]
     out = site / f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}"
-    subprocess.run(["g++", *options, *sources, *libraries, "-o", str(out)], check=True)
+    objects = {HERE / f"{part}.cpp": site / f"{part}.o" for part in ("kernels", "hccl")}
+    compilers = [
+        subprocess.Popen(["g++", "-c", *options, str(source), "-o", str(compiled)])
+        for source, compiled in objects.items()
+    ]
+    codes = [compiler.wait() for compiler in compilers]
+    if any(codes):
+        sys.exit("the host's kernels could not be compiled; the compiler says why.")
+    linked = ["g++", "-shared", *map(str, objects.values()), *libraries, "-o", str(out)]
+    subprocess.run(linked, check=True)
 
 
 def _announce(site: Path) -> None:

@@ -33,6 +33,14 @@ at::Scalar item(const at::Tensor& tensor) {
   return host(tensor).item();
 }
 
+// A card counts whole numbers too, which the host's kernel refuses.
+at::Tensor histc(
+    const at::Tensor& values, int64_t bins, const at::Scalar& least, const at::Scalar& most) {
+  calls["aten::histc"]++;
+  const auto counts = at::histc(host(values).to(at::kFloat), bins, least, most);
+  return counts.to(values.scalar_type()).to(values.device());
+}
+
 void each_tensor(const c10::IValue& value, const std::function<void(const at::Tensor&)>& look) {
   if (value.isTensor()) {
     look(value.toTensor());
@@ -143,6 +151,26 @@ void replace(const std::vector<std::string>& names) {
   library.impl("_copy_from", copy_from);
   library.impl("_copy_from_and_resize", copy_from_and_resize);
   library.impl("_local_scalar_dense", item);
+  library.impl("histc", histc);
+}
+
+// torch_npu differentiates some operators with kernels of a card. PyTorch's own formula, or the
+// operator's decomposition, is what the host's AutogradCPU has; it goes on to the device's kernels.
+void by_core(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::jit::Stack* stack) {
+  op.getComputedKernelForDispatchKey(c10::DispatchKey::AutogradCPU).callBoxed(op, keys, stack);
+}
+void use_core(const std::vector<std::string>& names, c10::DispatchKey key) {
+  libraries.push_back(std::make_unique<torch::Library>(
+      torch::Library::IMPL, "aten", key, __FILE__, __LINE__));
+  for (const auto& name : names)
+    libraries.back()->impl(name.c_str(), torch::CppFunction::makeFromBoxedFunction<&by_core>());
+}
+void differentiate(const std::vector<std::string>& names) {
+  use_core(names, c10::DispatchKey::AutogradPrivateUse1);
+}
+void decompose(const std::vector<std::string>& names) {
+  use_core(names, c10::DispatchKey::AutogradPrivateUse1);
+  use_core(names, c10::DispatchKey::PrivateUse1);
 }
 }  // namespace
 
@@ -151,6 +179,8 @@ void bind_hccl(pybind11::module& module);  // hccl.cpp
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   module.def("replace", &standin::replace, "Register the host's kernel for these aten operators.");
+  module.def("differentiate", &standin::differentiate, "Use PyTorch's formula for these.");
+  module.def("decompose", &standin::decompose, "Use PyTorch's decomposition of these.");
   module.def("calls", [] { return standin::calls; });
   module.def("waits", [] { return standin::waits; });
   module.def("forget", [] { standin::calls.clear(); standin::waits.clear(); });
