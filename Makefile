@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-pairs parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-pairs bench-long-rows parity clean
 
 setup: $(READY)
 
@@ -72,6 +72,9 @@ bench-dpo: setup
 # Trees against rows on pairs about many pictures; then vision DPO over three seeds.
 bench-pictures: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pictures.py
+
+bench-long-rows: setup
+	$(BIN)/python benchmarks/long_rows.py
 
 bench-vision-dpo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/vision_dpo.py

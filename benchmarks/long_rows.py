@@ -135,7 +135,9 @@ def main() -> None:
     if options.output is not None:
         step(options.tokens[0], options.checkpointing, options.output)
         return
-    print("| tokens | processes | step, GiB each | of one | GiB each | CPU s | gradient norm |")
+    print(
+        "| tokens | processes | step, GiB each | of one | GiB each | CPU s each | gradient norm |"
+    )
     print("|---|---|---|---|---|---|---|")
     for tokens in options.tokens:
         alone = None

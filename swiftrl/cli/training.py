@@ -120,17 +120,26 @@ def _check(settings: Settings) -> None:
     if not 0 <= ratio < 1:
         raise ConfigError(f"--split_dataset_ratio {ratio}: expected 0 up to 1, e.g. 0.05.")
     _check_held_out(settings[DataConfig], settings[TrainConfig])
-    size = settings[ParallelConfig].sequence_parallel_size
-    if size > 1 and settings[TrainConfig].layout == "rows":
-        raise ConfigError(
-            f"--sequence_parallel_size {size} divides the tokens of trees: use --layout auto or "
-            "tree, or leave it."
-        )
+    _check_sequence(settings[TrainConfig], settings[ParallelConfig].sequence_parallel_size)
     for tracker in {*settings[TrainConfig].report_to} - {"none"}:
         check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
     _check_kernels(settings[TrainConfig], settings[ParallelConfig])
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
+
+
+def _check_sequence(config: TrainConfig, size: int) -> None:
+    """Refuse what does not go with rows that several processes share."""
+    if size > 1 and config.layout == "rows":
+        raise ConfigError(
+            f"--sequence_parallel_size {size} divides the tokens of trees: use --layout auto or "
+            "tree, or leave it."
+        )
+    if size > 1 and config.torch_compile:
+        raise ConfigError(
+            f"--sequence_parallel_size {size}: compiled layers do not exchange tokens in this "
+            "version; leave --torch_compile or this."
+        )
 
 
 def _check_kernels(config: TrainConfig, parallel: ParallelConfig) -> None:

@@ -4,6 +4,7 @@ import functools
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,8 @@ CASES = {
     "kto": {"algorithm": "kto"},
     "grpo": {"algorithm": "grpo", "options": {"num_generations": 3}},
     "checkpointed": {"checkpointing": True},
+    "dpo-fsdp": {"fsdp": "fsdp2"},
+    "dpo-full-fsdp": {"lora": False, "fsdp": "fsdp2", "checkpointing": True},
 }
 
 
@@ -86,7 +89,7 @@ def assert_same(ours, expected, start, folder, other):
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_log_probabilities_and_gradients(processes):
-    """Fourteen architectures (windows, sinks, soft caps, latent heads), longrope and dynamic rotary, LoRA, pictures."""
+    """Fourteen architectures (windows, sinks, soft caps, latent heads), rotary, LoRA, pictures."""
     words = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     chosen = list(TREE) if processes == 2 else ["qwen3", "gpt_oss", "deepseek_v3"]
     tests = HERE.parent
@@ -107,7 +110,7 @@ def alone(tmp_path_factory):
     @functools.cache
     def trained(case):
         folder = tmp_path_factory.mktemp("alone") / case
-        trainer = make_trainer(setup_of(case, folder))
+        trainer = make_trainer(replace(setup_of(case, folder), fsdp=None))
         start = weights_of(trainer)
         trainer.train()
         return start, weights_of(trainer), folder
@@ -120,7 +123,7 @@ def alone(tmp_path_factory):
     [
         (2, 2, list(CASES)),
         (4, 4, ["dpo", "checkpointed"]),
-        (4, 2, ["dpo-adam", "dpo-full", "dpo-aot", "sft", "grpo"]),
+        (4, 2, ["dpo-adam", "dpo-full", "dpo-aot", "sft", "grpo", "dpo-fsdp", "dpo-full-fsdp"]),
     ],
 )
 def test_twenty_steps_of_every_kind(processes, sequence, cases, tmp_path, alone):
@@ -188,6 +191,7 @@ def test_a_number_of_processes_that_groups_do_not_make_up_is_refused():
     [
         (["--sequence_parallel_size", "2"], "the run has 1 processes"),
         (["--sequence_parallel_size", "2", "--layout", "rows"], "use --layout auto or tree"),
+        (["--sequence_parallel_size", "2", "--torch_compile", "true"], "leave --torch_compile"),
         (["--sequence_parallel_size", "0"], "expected more than 0"),
     ],
 )
