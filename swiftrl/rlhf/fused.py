@@ -130,6 +130,12 @@ def _mlp_forward(
     return module.down_proj(multiplied(module.gate_proj(x), module.up_proj(x)))
 
 
+def _joint_mlp_forward(module: Any, x: Tensor, *, gate: Callable[[Tensor], Tensor]) -> Tensor:
+    if not x.numel():
+        return type(module).forward(module, x)
+    return module.down_proj(gate(module.gate_up_proj(x)))
+
+
 def _mlp_by_slices(module: Any, x: Tensor, activate_: Callable[[Tensor], Tensor]) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     outputs = [
@@ -197,6 +203,17 @@ def _fused_mlp(
     return None
 
 
+def _fused_joint_mlp(module: Any, gate: Callable[[Tensor], Tensor]) -> Callable[..., Tensor] | None:
+    parts = [getattr(module, name, None) for name in ("gate_up_proj", "down_proj")]
+    inputs = getattr(parts[0], "in_features", None)
+    if inputs is None or not isinstance(parts[1], nn.Module):
+        return None
+    weight = next(module.parameters())
+    candidate = partial(_joint_mlp_forward, module, gate=gate)
+    agrees = agree(module, candidate, sample(1, 5, inputs, like=weight), dtype=weight.dtype)
+    return candidate if agrees else None
+
+
 def fuse(model: nn.Module, products: torch.dtype, kernels: Kernels = NONE) -> int:
     """Replace the forwards of a model's modules by fused ones of the same value.
 
@@ -217,6 +234,7 @@ def fuse(model: nn.Module, products: torch.dtype, kernels: Kernels = NONE) -> in
     ]
     if kernels.experts is not None:
         finders.append(partial(with_experts, kernels=kernels.experts))
+        finders.append(partial(_fused_joint_mlp, gate=kernels.experts.gate))
     if kernels.rotary is not None:
         finders.append(partial(with_rotary, rotary=kernels.rotary))
     for find in finders:
@@ -240,5 +258,12 @@ def unfuse(model: nn.Module) -> None:
     """Undo `fuse`."""
     restore(
         model,
-        (_lora_forward, _norm_forward, _mlp_forward, experts_forward, rotary_forward),
+        (
+            _lora_forward,
+            _norm_forward,
+            _mlp_forward,
+            _joint_mlp_forward,
+            experts_forward,
+            rotary_forward,
+        ),
     )

@@ -85,7 +85,7 @@ USED = {
     "gpt_oss": {"attention", "rms_norm", "experts"},  # sinks; a gate and a rotation of its own
     "deepseek_v3": {"attention", "rms_norm", "swiglu", "experts", "gate"},
     "cohere2": {"attention", "swiglu"},  # turns pairs that lie side by side
-    "phi3": {"attention", "rms_norm"},
+    "phi3": {"attention", "rms_norm", "gate"},  # one layer for gate and up
 }
 
 
