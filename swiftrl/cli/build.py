@@ -128,7 +128,13 @@ def _train(
             discard_if_unused(folder)
         raise
     processes.at("loading the model")
-    loaded = load_model(resolved, settings[ModelConfig], backend, place=_place(settings, parallel))
+    loaded = load_model(
+        resolved,
+        settings[ModelConfig],
+        backend,
+        place=_place(settings, parallel),
+        scores=algorithm.num_scores or None,
+    )
     policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
         processes.at("preparing the reference")
@@ -176,6 +182,7 @@ def _fed(
         template,
         loaded.tokenizer,
         processes=run.processes,
+        backend=run.backend,
         folder=run.folder.path,
     )
     return rollouts, None if held_out is None else partial(rollouts.measure, held_out)

@@ -70,12 +70,14 @@ def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) ->
         SwiftRLError: what is wrong with the folder, the adapters or the hardware.
     """
     from swiftrl.cli.hardware import choose
+    from swiftrl.models.heads import scores_in
     from swiftrl.models.load import load_model
     from swiftrl.models.lora import load_adapters
 
     backend = choose(config)
     dtype = resolved.stored_dtype if as_stored and config.torch_dtype is None else None
-    loaded = load_model(resolved, config, backend, dtype=dtype)
+    scores = scores_in(resolved, config.adapters)
+    loaded = load_model(resolved, config, backend, dtype=dtype, scores=scores)
     if not config.adapters:
         return loaded
     model = load_adapters(loaded.model, config.adapters)

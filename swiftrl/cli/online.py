@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from swiftrl.backends.base import Backend
+from swiftrl.cli.loading import find_model
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
@@ -15,8 +18,12 @@ from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import load_rows
 from swiftrl.data.rejects import REJECTS_FILE, Reject, save_rejects
 from swiftrl.data.rows import Prompt
+from swiftrl.engine.scores import RewardModel
 from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import ModelConfig
+from swiftrl.models.heads import scores_in
+from swiftrl.models.load import load_model
+from swiftrl.models.resolve import Resolved
 from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
@@ -25,8 +32,11 @@ from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import EncodedPrompt, Prompts, check_prompts
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.load import load_rewards, weights_of
+from swiftrl.rlhf.rewards.models import check_scores, model_reward, model_reward_name
+from swiftrl.rlhf.rewards.reward import Reward
 from swiftrl.rlhf.rollouts import Rollouts
 from swiftrl.templates.config import TemplateConfig
+from swiftrl.templates.source import TemplateOptions
 from swiftrl.templates.template import Template
 
 __all__ = ["load_prompts", "make_rollouts"]
@@ -56,6 +66,8 @@ def load_prompts(
     # What is wrong with rewards is said before any weights are loaded.
     longest = algorithm.config.max_completion_length
     load_rewards(settings[RewardConfig], max_completion_length=longest)
+    for name in settings[RewardConfig].reward_model:
+        check_scores(name, scores_in(_found(settings, name)))
     data = settings[DataConfig]
     rows, rejects = _read(settings, data.dataset)
     held_out = None
@@ -88,10 +100,36 @@ def _refuse(settings: Settings) -> None:
             "--precompute_ref_log_probs true: replies are not known before they are written. "
             "Leave the flag, or set --beta 0 to do without a reference."
         )
-    if not settings[RewardConfig].reward_funcs:
+    rewards = settings[RewardConfig]
+    if not rewards.reward_funcs and not rewards.reward_model:
         raise ConfigError(
-            "--reward_funcs is missing: name rewards, or FILE.py:FUNCTION; --help lists them."
+            "--reward_funcs is missing: name rewards, or FILE.py:FUNCTION (--help lists them), or "
+            "give a --reward_model."
         )
+
+
+def _found(settings: Settings, name: str) -> Resolved:
+    config = replace(settings[ModelConfig], model=name, model_type=None, adapters=[])
+    return find_model(config, "--reward_model")
+
+
+def _model_rewards(settings: Settings, backend: Backend) -> list[Reward]:
+    """Load the reward models, each with its own template."""
+    names = settings[RewardConfig].reward_model
+    rewards = []
+    for name in names:
+        resolved = _found(settings, name)
+        loaded = load_model(resolved, settings[ModelConfig], backend, scores=1)
+        template = Template.load(loaded.tokenizer, options=TemplateOptions())
+        text = loaded.model.config.get_text_config(decoder=True)
+        model = RewardModel(
+            loaded.model.requires_grad_(False),
+            template,
+            max_batch_size=settings[TrainConfig].per_device_train_batch_size,
+            max_length=getattr(text, "max_position_embeddings", None),
+        )
+        rewards.append(model_reward(model_reward_name(name, names), name, model))
+    return rewards
 
 
 def _set_aside(rejects: list[Reject], folder: Path | None) -> None:
@@ -129,6 +167,7 @@ def make_rollouts(
     tokenizer: Any,
     *,
     processes: Processes,
+    backend: Backend,
     folder: Path,
 ) -> Rollouts:
     """Return what feeds the trainer.
@@ -141,6 +180,7 @@ def make_rollouts(
         template: the model's.
         tokenizer: the model's.
         processes: those of the run.
+        backend: where reward models go.
         folder: of the run.
     """
     rewards, data, config = settings[RewardConfig], settings[DataConfig], settings[TrainConfig]
@@ -154,6 +194,7 @@ def make_rollouts(
         shown_token_ids=template.mark_token_ids,
     )
     loaded = load_rewards(rewards, max_completion_length=algorithm.config.max_completion_length)
+    loaded += _model_rewards(settings, backend)
     return Rollouts(
         prompts,
         algorithm,

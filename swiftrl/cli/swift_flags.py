@@ -96,7 +96,6 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
       "max_completion_length", "num_generations_eval", "min_p"), ONLINE),
     (("teacher_", "lmbda", "seq_kd", "gkd_", "sft_alpha"),
      "belongs to distillation (gkd), which this version does not have."),
-    (("center_rewards",), "belongs to reward models (rm), which this version does not have."),
     (("bf16", "fp16", "tf32", "half_precision"), PRECISION),
     (("padding_side", "use_chat_template", "norm_bbox", "preserve_thinking",
       "add_non_thinking_prefix", "disable_ignore_empty_think", "is_binary_loss_scale"), TEMPLATE),

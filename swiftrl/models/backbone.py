@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
+from swiftrl.models.heads import score_head
 
 __all__ = ["Backbone", "backbone_of", "head_of", "text_part"]
 
@@ -21,7 +22,7 @@ class Backbone:
         reads: takes tokens and media.
         gives: its last hidden states go into the head. Most often the same module; where the
             whole model holds a language model with its head (Nemotron Omni), the backbone of that.
-        head: from hidden states to the vocabulary.
+        head: from hidden states to the vocabulary, or to scores.
     """
 
     reads: Any
@@ -52,7 +53,7 @@ def backbone_of(lm: Any) -> Backbone:
     Raises:
         ModelError: it has none.
     """
-    if (own := _named(lm)) is not None and (head := lm.get_output_embeddings()) is not None:
+    if (own := _named(lm)) is not None and (head := _own_head(lm)) is not None:
         return Backbone(own, own, head)
     part = _writer(lm)
     if part is not None and (inner := _named(part)) is not None and _passes_on(lm):
@@ -65,8 +66,8 @@ def backbone_of(lm: Any) -> Backbone:
 
 
 def head_of(lm: Any) -> nn.Module | None:
-    """Return the language-model head of a model of transformers, or None."""
-    if (head := lm.get_output_embeddings()) is not None:
+    """Return the head of a model of transformers, of words or of scores, or None."""
+    if (head := _own_head(lm)) is not None:
         return head
     part = _writer(lm)
     return part.get_output_embeddings() if part is not None else None
@@ -86,6 +87,11 @@ def text_part(lm: Any) -> nn.Module:
     raise ModelError(
         f"{type(lm).__name__}: found no language model in it that takes text and media merged."
     )
+
+
+def _own_head(lm: Any) -> Any | None:
+    head = lm.get_output_embeddings()
+    return score_head(lm) if head is None else head
 
 
 def _writer(lm: Any) -> Any | None:

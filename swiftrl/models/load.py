@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
 from swiftrl.models.config import ModelConfig
+from swiftrl.models.heads import SCORE_HEAD, score_class, score_head
 from swiftrl.models.hub import is_hub_id
 from swiftrl.models.quiet import quiet_transformers
 from swiftrl.models.resolve import Resolved
@@ -126,6 +127,7 @@ def load_model(
     *,
     dtype: str | None = None,
     place: Place = "device",
+    scores: int | None = None,
 ) -> LoadedModel:
     """Read tokenizer and weights, and put the model on this process's device.
 
@@ -135,6 +137,7 @@ def load_model(
         backend: where the model goes.
         dtype: overrides config.torch_dtype, e.g. "float32" to merge adapters.
         place: where the weights go instead, for a model that several processes share.
+        scores: give it a head of so many scores, new where the folder holds none.
 
     Raises:
         ModelError: the weights do not fit the architecture, or it is not served.
@@ -143,7 +146,10 @@ def load_model(
 
     tokenizer = load_tokenizer(resolved)
     model_config = load_config(resolved)
-    architecture = model_class(resolved)
+    architecture = model_class(resolved) if scores is None else score_class(resolved)
+    if scores is not None:
+        model_config.num_labels = scores
+        _name_padding(model_config, tokenizer)
     compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
     try:
         # Mismatched sizes are collected like missing weights so that one message names them all.
@@ -160,10 +166,12 @@ def load_model(
             )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{resolved.path}: loading failed: {error}") from error
-    _check_report(resolved, report)
+    _check_report(resolved, report, head_is_new=scores is not None)
     _check_vocabulary(resolved, model, tokenizer)
     if not backend.capabilities.grouped_mm:
         model.set_experts_implementation("eager")
+    if (head := score_head(model)) is not None:
+        head.float()  # scores are read in float32, as log-probabilities are
     model = (model.to(backend.current_device()) if place == "device" else model).eval()
     if is_hub_id(resolved.name) and not Path(resolved.name).is_dir():
         # What saved adapters record as their base: the id, not this machine's cache folder.
@@ -235,7 +243,21 @@ def _newer(resolved: Resolved) -> str:
     return f" Install transformers{f'>={least}' if least else ' in a newer version'}."
 
 
-def _check_report(resolved: Resolved, report: dict[str, Any]) -> None:
+def _name_padding(config: Any, tokenizer: Any) -> None:
+    """Let transformers find the last token of padded rows, which it scores."""
+    text = config.get_text_config(decoder=True)
+    if text.pad_token_id is None:
+        padding = tokenizer.pad_token_id
+        text.pad_token_id = tokenizer.eos_token_id if padding is None else padding
+
+
+def _check_report(resolved: Resolved, report: dict[str, Any], *, head_is_new: bool) -> None:
+    if head_is_new:
+        new = {key for key in report["missing_keys"] if key.startswith(f"{SCORE_HEAD}.")}
+        report["missing_keys"] = set(report["missing_keys"]) - new
+        report["unexpected_keys"] = set(report["unexpected_keys"]) - {"lm_head.weight"}
+        if new:
+            log.info("The head of scores is new: its weights start random.")
     mismatched = sorted(report["mismatched_keys"], key=str)
     if mismatched:
         shapes = "; ".join(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.models.config import TunerConfig
 from swiftrl.models.folder import ADAPTER_CONFIG, read_json, safetensors_header
+from swiftrl.models.heads import SCORE_HEAD, score_head
 from swiftrl.models.merge import merge
 from swiftrl.models.quiet import quiet_peft
 from swiftrl.models.spec import ModelSpec
@@ -64,9 +65,11 @@ def add_lora(
         raise ConfigError(f"--init_weights orthogonal: --lora_rank {config.lora_rank} is not even.")
     targets = lora_targets(model, config, spec)
     saved = saved_modules(model, config.modules_to_save)
+    if score_head(model) is not None:
+        saved = sorted({*(saved or ()), SCORE_HEAD})
     # As a mapping, since PEFT declares as Literal what the settings have checked already.
     options: dict[str, Any] = {
-        "task_type": "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if score_head(model) is None else "SEQ_CLS",
         "r": config.lora_rank,
         "lora_alpha": config.lora_alpha,
         "lora_dropout": config.lora_dropout,
@@ -93,6 +96,8 @@ def _touches_tied_weights(
     Raises:
         ConfigError: LoRA is asked for on such a weight: its two uses would want two updates.
     """
+    if score_head(model) is not None:
+        return False
     # Some configurations have no such field in their text half.
     if not getattr(model.config.get_text_config(), "tie_word_embeddings", False):
         return False

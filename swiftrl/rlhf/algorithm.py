@@ -37,6 +37,8 @@ class LossInputs:
         columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
         sequence_values: further numbers of the sequences by name, [B] float32 (advantages).
         token_values: further numbers of the tokens by name, [N] float32 (engine_logps).
+        scores: [B, K] float32 with gradient, of algorithms with a head of scores; `logps` is
+            then empty.
         statistics: means over the whole optimizer step of what `estimate` gave, by name.
         training: False in evaluation: running statistics stay as they are.
     """
@@ -49,6 +51,7 @@ class LossInputs:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     sequence_values: Mapping[str, Tensor] = field(default_factory=dict)
     token_values: Mapping[str, Tensor] = field(default_factory=dict)
+    scores: Tensor | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
     training: bool = True
 
@@ -83,6 +86,8 @@ class Algorithm(ABC, Generic[Settings]):
         row_kind: what it eats; "preference" gives two sequences a row.
         loss_scale: which turns train unless the user says otherwise.
         command: the command it belongs to.
+        num_scores: how many scores a sequence gets, from a head in place of the words'; 0 for
+            algorithms of log-probabilities.
         more_settings: dataclasses of further settings.
     """
 
@@ -93,6 +98,7 @@ class Algorithm(ABC, Generic[Settings]):
     row_kind: ClassVar[RowKind]
     loss_scale: ClassVar[Literal["default", "last_round", "all"]] = "default"
     command: ClassVar[Literal["rlhf", "sft", "pt"]] = "rlhf"
+    num_scores: ClassVar[int] = 0
     more_settings: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, config: Settings) -> None:

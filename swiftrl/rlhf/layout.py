@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, TreeBatch, pack
 from swiftrl.models.backbone import backbone_of
+from swiftrl.models.heads import score_head
 from swiftrl.models.media_arguments import reads_prompt_both_ways
 from swiftrl.models.picture_rows import has_rows_of_pictures
 from swiftrl.rlhf.media_inputs import media_rows
@@ -110,7 +111,10 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _looks_ahead(model: nn.Module) -> bool:
-    """Return whether logits change with later tokens; a model that needs a picture is believed."""
+    """Return whether what is said of a token changes with later ones.
+
+    A model that needs a picture is believed.
+    """
     lm = causal_lm(model)
     device = lm.get_input_embeddings().weight.device
     batch = probe_batch(vocabulary_size(lm)).to(device)
@@ -118,12 +122,15 @@ def _looks_ahead(model: nn.Module) -> bool:
     other = ids.clone()
     other[:, -2:] = ids[:, :2]
     types = {"token_type_ids": torch.ones_like(ids)} if reads_prompt_both_ways(lm) else {}
+
+    def run(tokens: Tensor) -> Tensor:
+        if score_head(lm) is not None:
+            return backbone_of(lm)(input_ids=tokens, use_cache=False, **types)
+        return model(input_ids=tokens, use_cache=False, **types).logits
+
     with evaluating(model):
         try:
-            seen, changed = (
-                model(input_ids=tokens, use_cache=False, **types).logits[:, :-2].float()
-                for tokens in (ids, other)
-            )
+            seen, changed = (run(tokens)[:, :-2].float() for tokens in (ids, other))
         except _FAILURES:
             return False
     return bool((seen - changed).abs().max() > 0.05 * seen.abs().max())
@@ -165,6 +172,8 @@ def probe_batch(
 def vocabulary_size(lm: Any) -> int:
     """Return how many tokens a model both reads and writes."""
     read = lm.get_input_embeddings().num_embeddings
+    if score_head(lm) is not None:
+        return read
     head = backbone_of(lm).head
     return min(read, getattr(head, "out_features", read))
 
@@ -198,6 +207,8 @@ def _scored(model: nn.Module, layout: str, batch: TreeBatch) -> Tensor:
 
 def _own_logprobs(model: nn.Module, batch: TreeBatch) -> Tensor:
     rows, lm = batch.to_rows(), causal_lm(model)
+    if score_head(lm) is not None:  # its own forward reads the last tokens only
+        return _scored(model, "rows", batch)
     logps = torch.zeros_like(batch.target_ids, dtype=torch.float32)
     calls = media_rows(lm, backbone_of(lm).reads, batch, rows, own_positions=True)
     width = rows.token_ids.shape[1]

@@ -31,6 +31,7 @@ from swiftrl.rlhf.reference import (
     evaluating,
     fingerprint,
 )
+from swiftrl.rlhf.score_ends import at_ends
 from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
 from swiftrl.rlhf.tree_attention import AttentionKernel, register
 from swiftrl.rlhf.widen import widen
@@ -110,6 +111,10 @@ class Policy:
             with activations_on_host(self.model):
                 return self._scorer(batch, entropy=entropy)
         return self._scorer(batch, entropy=entropy)
+
+    def scores(self, batch: TreeBatch) -> Tensor:
+        """Return [B, K] scores of the sequences, of a model with a head of scores."""
+        return self.logprobs(at_ends(batch)).logps
 
     def reference(self, batch: TreeBatch) -> Tensor:
         """Return the reference's log-probabilities [N], without gradient.

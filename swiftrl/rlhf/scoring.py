@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.models.backbone import backbone_of, text_part
+from swiftrl.models.heads import score_head
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logit_terms import find_ending
 from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
@@ -44,7 +45,7 @@ class TokenLogprobs:
     """What a model says about the trained tokens of a batch.
 
     Attributes:
-        logps: [N] log-probabilities, nats, float32.
+        logps: [N] log-probabilities, nats, float32; [N, K] scores of a model with a head of these.
         entropy: [N] entropies, nats, float32; None if not asked for.
     """
 
@@ -117,7 +118,8 @@ class Scorer:
         self._lm = causal_lm(model)
         self._text_config = self._lm.config.get_text_config(decoder=True)
         self._backbone = backbone_of(self._lm)
-        self._ending = find_ending(self._lm, self._backbone, temperature)
+        self.scores = score_head(self._lm) is not None
+        self._ending = None if self.scores else find_ending(self._lm, self._backbone, temperature)
         self._plain = self._text_config._attn_implementation
         self._group, self._turning = SequenceGroup(), list[nn.Module]()
         if layout == "tree":
@@ -246,6 +248,9 @@ class Scorer:
     def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
         head = self._backbone.head
         ending = self._ending
+        if ending is None:
+            with torch.autocast(hidden.device.type, enabled=False):
+                return head(hidden.float()), None
         if ending.before_head is not None:
             hidden = ending.before_head(hidden)
         if type(head) is not nn.Linear:

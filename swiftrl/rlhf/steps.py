@@ -43,6 +43,10 @@ class PolicyLike(Protocol):
         """Log-probabilities of the batch's trained tokens, with gradient."""
         ...
 
+    def scores(self, batch: TreeBatch) -> Tensor:
+        """[B, K] scores of the sequences, with gradient."""
+        ...
+
     def reference(self, batch: TreeBatch) -> Tensor:
         """[N] the reference's, without gradient."""
         ...
@@ -121,7 +125,8 @@ class Passes:
         for number, micro in enumerate(batches, start=1):
             with self.processes.together():
                 inputs = replace(self._inputs(micro, training=True), statistics=statistics)
-                loss = inputs.logps[:0].sum()
+                read = inputs.logps if inputs.scores is None else inputs.scores
+                loss = read[:0].sum()
                 if micro.batch.num_sequences:
                     output = self.algorithm.loss(inputs)
                     outputs.append(output)
@@ -202,6 +207,8 @@ class Passes:
 
     def _inputs(self, micro: MicroBatch, *, training: bool) -> LossInputs:
         batch = micro.batch.to(self.processes.device)
+        if self.algorithm.num_scores:
+            return self._scored(micro, batch, training=training)
         reference_N = None
         with self.processes.together():
             if self.algorithm.needs_reference:
@@ -217,6 +224,21 @@ class Passes:
             columns=batch.columns,
             sequence_values=batch.sequence_values,
             token_values=batch.token_values,
+            training=training,
+        )
+
+    def _scored(self, micro: MicroBatch, batch: TreeBatch, *, training: bool) -> LossInputs:
+        torch.manual_seed(_mixed(self.seed, micro.position, self.processes.sequence.rank))
+        with self.processes.together():
+            scores = self.policy.scores(batch)
+        return LossInputs(
+            logps=batch.weights.new_zeros(0),
+            ref_logps=None,
+            sequence_index=batch.sequence_index.new_zeros(0),
+            weights=batch.weights.new_zeros(0),
+            num_sequences=batch.num_sequences,
+            columns=batch.columns,
+            scores=scores,
             training=training,
         )
 

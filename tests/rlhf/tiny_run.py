@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.rlhf import report
@@ -64,16 +64,24 @@ def tiny_config(heads: int = 2) -> Qwen3Config:
     )
 
 
-def tiny_model(*, lora: bool = True, dropout: float = 0.0, seed: int = 0, heads: int = 2) -> Any:
+def tiny_model(
+    *, lora: bool = True, dropout: float = 0.0, seed: int = 0, heads: int = 2, scores: int = 0
+) -> Any:
     torch.manual_seed(seed)
-    model = Qwen3ForCausalLM(tiny_config(heads))
+    config = tiny_config(heads)
+    if scores:
+        config.num_labels, config.pad_token_id = scores, 0
+        model: Any = Qwen3ForSequenceClassification(config)
+    else:
+        model = Qwen3ForCausalLM(config)
     if lora:
         config = LoraConfig(
             r=4,
             lora_alpha=8,
             lora_dropout=dropout,
             target_modules="all-linear",
-            task_type="CAUSAL_LM",
+            task_type="SEQ_CLS" if scores else "CAUSAL_LM",
+            modules_to_save=["score"] if scores else None,
         )
         model = get_peft_model(model, config)
         for name, parameter in model.named_parameters():
@@ -161,7 +169,10 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
     config = TrainConfig(**train)
     settings = {"lora": setup.lora, "algorithm": setup.algorithm, **setup.options, **train}
     folder: RunFolder = prepare_run_folder(config, processes, settings)
-    model = tiny_model(lora=setup.lora, dropout=setup.dropout, heads=setup.heads)
+    algorithm = algorithm or make_algorithm(setup)
+    model = tiny_model(
+        lora=setup.lora, dropout=setup.dropout, heads=setup.heads, scores=algorithm.num_scores
+    )
     model = model.to(processes.device)
     if not processes.is_main:  # the trainer brings every process to the main one's weights
         for parameter in model.parameters():
@@ -175,7 +186,6 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         probe=False,
         parallel=parallel,
     )
-    algorithm = algorithm or make_algorithm(setup)
     if algorithm.needs_reference:
         if setup.lora:
             policy.refer_to_itself()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +21,12 @@ from swiftrl.models.config import ModelConfig
 from swiftrl.templates.config import TemplateConfig
 
 if TYPE_CHECKING:
+    from swiftrl.data.rows import RowKind
     from swiftrl.engine.batch import Question
 
 __all__ = ["COMMAND", "InferConfig"]
+
+SCORED_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def run(settings: Settings) -> int:
     from swiftrl.cli.loading import find_model, load, load_template
     from swiftrl.engine.config import sampling_params
     from swiftrl.engine.transformers import TransformersEngine
+    from swiftrl.models.heads import scores_in
 
     config, generation = settings[ModelConfig], settings[GenerationConfig]
     if settings[InferConfig].num_return_sequences < 1:
@@ -60,6 +65,8 @@ def run(settings: Settings) -> int:
     hardware.check(settings, hardware.choose(config))
     resolved = find_model(config)
     template = load_template(settings, resolved)
+    if scores_in(resolved, config.adapters) is not None:
+        return _score_rows(settings, resolved, template)
     loaded = load(config, resolved)
     sampling = sampling_params(generation, loaded.model.generation_config)
     engine = TransformersEngine(
@@ -128,33 +135,73 @@ def _answer_rows(settings: Settings, engine: Any, template: Any, sampling: Any) 
     return 0 if report.answered or not report.failed else 2
 
 
-def _questions(settings: Settings, results: Path) -> Iterator[Question]:
-    """Yield the rows as prompts; a reply that the data holds becomes the column "labels".
+def _score_rows(settings: Settings, resolved: Any, template: Any) -> int:
+    """Write the score that a reward model gives to each row's conversation, its reply included."""
+    from swiftrl.cli.loading import load
+    from swiftrl.core.files import disk_errors
+    from swiftrl.engine.rows import message_dict
+    from swiftrl.engine.scores import RewardModel
 
-    Bad rows go into a file beside the results.
-    """
+    data = settings[DataConfig]
+    if not data.dataset and not data.val_dataset:
+        raise ConfigError(
+            f"{resolved.name} is a reward model: it scores conversations; give them by --dataset."
+        )
+    path = Path(settings[InferConfig].result_path or "scores.jsonl")
+    rows = _rows(settings, "instruction", path)
+    model = RewardModel(
+        load(settings[ModelConfig], resolved).model,
+        template,
+        max_batch_size=settings[GenerationConfig].max_batch_size,
+    )
+    progress = log.Progress("scoring", len(rows))
+    with disk_errors(path), path.open("w", encoding="utf-8") as file:
+        for start in range(0, len(rows), SCORED_AT_ONCE):
+            group = rows[start : start + SCORED_AT_ONCE]
+            found = model([row.conversation for row in group])
+            for row, scores in zip(group, found, strict=True):
+                messages = [message_dict(message) for message in row.conversation.messages]
+                value = scores[0] if scores is not None and len(scores) == 1 else scores
+                line = {**row.extra, "messages": messages, "score": value}
+                file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+            progress.update(start + len(group))
+    progress.close()
+    log.info(f"{path}: {len(rows)} conversations scored")
+    return 0
+
+
+def _questions(settings: Settings, results: Path) -> Iterator[Question]:
+    """Yield the rows as prompts; a reply that the data holds becomes the column "labels"."""
+    from swiftrl.engine.batch import Question
+
+    for row in _rows(settings, "prompt", results):
+        yield Question(row.conversation, row.extra, str(row.origin))
+
+
+def _rows(settings: Settings, kind: RowKind, results: Path) -> list[Any]:
+    """Return the data's rows of a kind; bad ones go into a file beside the results."""
     from swiftrl.data.dataset import load_rows
     from swiftrl.data.rejects import write_rejects
-    from swiftrl.engine.batch import Question
 
     data = settings[DataConfig]
     names = [*data.dataset, *data.val_dataset]
     rows, rejects = load_rows(
-        data, names, "prompt", seed=settings[GenerationConfig].seed or 0,
+        data, names, kind, seed=settings[GenerationConfig].seed or 0,
         use_hf=settings[ModelConfig].use_hf,
     )  # fmt: skip
     if rejects:
         aside = results.with_name(f"{results.stem}-rejected_rows.jsonl")
         write_rejects(aside, rejects)
         log.warn(f"{len(rejects)} bad rows were set aside in {aside}; the first, {rejects[0]}")
-    for row in rows:
-        yield Question(row.conversation, row.extra, str(row.origin))  # type: ignore[union-attr]
+    return list(rows)
 
 
 COMMAND = Command(
-    summary="Chat in the terminal, or answer the rows of a data set.",
+    summary="Chat in the terminal, or answer (or score) the rows of a data set.",
     description="Chat with a model in the terminal; with --prompt answer one message; with "
-    "--dataset or --val_dataset write a reply to every row into --result_path.",
+    "--dataset or --val_dataset write a reply to every row into --result_path; a reward model "
+    "writes the score of each row's conversation.",
     groups=lambda argv: [ModelConfig, GenerationConfig, TemplateConfig, DataConfig, InferConfig],
     run=run,
     refuse=lambda flag, argv: why_refused(flag),

@@ -14,7 +14,7 @@ from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import did_you_mean
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 
-ABSENT = ("rm", "ppo", "gkd")
+ABSENT = ("ppo", "gkd")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,8 @@ class _Whole(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, mine: Tensor, total: int, group: SequenceGroup) -> Tensor:
         ctx.save_for_backward(mine)
-        return group.add_(values.new_zeros(total).index_copy_(0, mine, values))
+        whole = values.new_zeros(total, *values.shape[1:])
+        return group.add_(whole.index_copy_(0, mine, values))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:

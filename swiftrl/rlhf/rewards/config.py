@@ -16,8 +16,13 @@ class RewardConfig:
     reward_funcs: list[str] = setting(
         [], "Reward functions: names of registered ones, or path/to/file.py:function."
     )
+    reward_model: list[str] = setting(
+        [], "Reward models (folders or hub ids) whose scores are rewards, after --reward_funcs."
+    )
     reward_weights: list[float] = setting(
-        [], "Weight of each reward in the sum, in the order of --reward_funcs. Unset: 1 each."
+        [],
+        "Weight of each reward in the sum, in the order of --reward_funcs, then --reward_model. "
+        "Unset: 1 each.",
     )
     reward_timeout: float = setting(
         120.0, "Seconds that a reward function has for a batch; a slower one stops the run."

@@ -58,12 +58,13 @@ def weights_of(config: RewardConfig) -> list[float]:
     Raises:
         ConfigError: their number is not that of the rewards, or one is not finite.
     """
+    entries = [*config.reward_funcs, *config.reward_model]
     if not config.reward_weights:
-        return [1.0] * len(config.reward_funcs)
-    if len(config.reward_weights) != len(config.reward_funcs):
+        return [1.0] * len(entries)
+    if len(config.reward_weights) != len(entries):
         raise ConfigError(
             f"--reward_weights has {len(config.reward_weights)} numbers for "
-            f"{len(config.reward_funcs)} rewards ({' '.join(config.reward_funcs)}); give one each."
+            f"{len(entries)} rewards ({' '.join(entries)}); give one each."
         )
     for weight in config.reward_weights:
         if not math.isfinite(weight):

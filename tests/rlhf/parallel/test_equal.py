@@ -15,6 +15,8 @@ CASES = {
     "dpo-full": Setup({}, "dpo", lora=False),
     "sft-full": Setup({}, "sft", lora=False),
     "grpo-lora": Setup({}, "grpo", lora=True),
+    "rm-lora": Setup({}, "rm", lora=True),
+    "rm-full": Setup({}, "rm", lora=False),
     "aot-full": Setup({}, "dpo", {"loss_type": ["aot"]}, lora=False),
 }
 WAYS = {"ddp": None, "fsdp": "fsdp2"}

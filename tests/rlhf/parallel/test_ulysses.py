@@ -32,6 +32,7 @@ CASES = {
     "dpo-aot": {"options": {"loss_type": ["aot"]}},
     "sft": {"algorithm": "sft"},
     "kto": {"algorithm": "kto"},
+    "rm": {"algorithm": "rm"},
     "grpo": {"algorithm": "grpo", "options": {"num_generations": 3}},
     "checkpointed": {"checkpointing": True},
     "dpo-fsdp": {"fsdp": "fsdp2"},
