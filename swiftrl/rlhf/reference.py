@@ -119,9 +119,10 @@ def fingerprint(
     digest = hashlib.blake2b(digest_size=16)
     frozen = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
     for name, tensor in sorted(frozen, key=lambda pair: pair[0]):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        if tensor.is_floating_point() and tensor.numel():
-            flat = gather(tensor.detach()).flatten()
+        whole = gather(tensor).detach()
+        digest.update(f"{name}{tuple(whole.shape)}{whole.dtype}".encode())
+        if whole.is_floating_point() and whole.numel():
+            flat = whole.flatten()
             picked = flat[:: max(1, flat.numel() // 64)][:64].float()
             digest.update(picked.cpu().numpy().tobytes())
             digest.update(np.float32(flat.sum(dtype=torch.float32).item()).tobytes())

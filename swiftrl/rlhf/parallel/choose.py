@@ -8,10 +8,12 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from swiftrl.backends.base import Backend
 from swiftrl.core import log
+from swiftrl.core.compat import check_installed
 from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.deepspeed_config import DeepspeedSettings, read_deepspeed
 from swiftrl.rlhf.parallel.fsdp import Fsdp
 from swiftrl.rlhf.parallel.fsdp_config import FsdpSettings, read_fsdp
 from swiftrl.rlhf.parallel.replicated import Replicated
@@ -36,9 +38,7 @@ def choose_parallel(
     if config.fsdp and config.deepspeed:
         raise ConfigError("--fsdp and --deepspeed: both shard the model; choose one.")
     if config.deepspeed:
-        raise ConfigError(
-            "--deepspeed: not part of this version; --fsdp fsdp2 shards the model as zero3 does."
-        )
+        return _deepspeed(read_deepspeed(config.deepspeed), processes, backend)
     if config.fsdp:
         return _fsdp(read_fsdp(config.fsdp), processes, backend, compute_dtype)
     return Replicated(processes)
@@ -54,3 +54,17 @@ def _fsdp(
         dist.init_process_group(backend.dist_backend, store=dist.HashStore(), rank=0, world_size=1)
     mesh = init_device_mesh(backend.device_type, (processes.world_size,))
     return Fsdp(processes, mesh, settings, compute_dtype)
+
+
+def _deepspeed(settings: DeepspeedSettings, processes: Processes, backend: Backend) -> Parallel:
+    check_installed("deepspeed", extra="deepspeed", purpose="--deepspeed")
+    if processes.world_size == 1:
+        if not settings.offload:
+            log.info("--deepspeed: there is one process, and so nothing to shard.")
+            return Replicated(processes)
+        dist.init_process_group(backend.dist_backend, store=dist.HashStore(), rank=0, world_size=1)
+    from swiftrl.rlhf.parallel.deepspeed import Deepspeed
+    from swiftrl.rlhf.parallel.deepspeed_start import start_deepspeed
+
+    start_deepspeed(backend)
+    return Deepspeed(processes, settings)
