@@ -270,6 +270,9 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     settings, algorithm = run.settings, run.algorithm
     online = isinstance(algorithm, OnlineAlgorithm)
     model = _trainable(settings, loaded)
+    # Counted before the weights are laid out over the processes.
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in model.parameters())
     compute_dtype = _compute_dtype(settings)
     policy = Policy(
         model,
@@ -283,8 +286,6 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
         pictures=picture_probe(template),
         parallel=run.parallel,
     )
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
     log.info(
         f"model {loaded.name}: {total / 1e6:.2f}M parameters, {trained / 1e6:.3f}M trained; "
         f"layout {policy.layout.layout} ({policy.layout.reason})"

@@ -35,6 +35,7 @@ class _Children:
     def __init__(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
         self.processes = processes
         self.asked_to_stop = False
+        self.ended_here: set[int] = set()
 
     def forward(self, number: int, _frame: FrameType | None) -> None:
         """Hand a signal on, so that every process can save before it ends."""
@@ -60,6 +61,9 @@ class _Children:
 
     def _end(self) -> None:
         """Have those that are left write their stacks, stopped ones too, and kill them."""
+        self.ended_here = {
+            rank for rank, process in enumerate(self.processes) if process.poll() is None
+        }
         if hasattr(signal, "SIGUSR2"):
             self.send(signal.SIGUSR2)
             self.send(signal.SIGCONT)
@@ -108,7 +112,7 @@ def supervise(
         end_children()
         for number, handler in before.items():
             signal.signal(number, handler)
-    return _outcome(started, children.asked_to_stop)
+    return _outcome(children)
 
 
 def _meeting_place(listener: socket.socket) -> object:
@@ -121,19 +125,21 @@ def _meeting_place(listener: socket.socket) -> object:
     )
 
 
-def _outcome(processes: Sequence[subprocess.Popen[bytes]], asked_to_stop: bool) -> int:
-    codes = [process.wait() for process in processes]
+def _outcome(children: _Children) -> int:
+    codes = [process.wait() for process in children.processes]
     told = [code for code in codes if code > 0]
     if told:
         return told[0]
     killed = {rank: signal.Signals(-code).name for rank, code in enumerate(codes) if code < 0}
     if not killed:
         return 0
-    if not asked_to_stop:
-        names = ", ".join(f"{rank} by {name}" for rank, name in killed.items())
+    if not children.asked_to_stop:
+        names = ", ".join(
+            f"{rank} by {name}" for rank, name in killed.items() if rank not in children.ended_here
+        )
         sys.stderr.write(
-            f"swiftrl: processes of this run were ended from outside before they could save or "
-            f"say anything (local rank {names}). SIGKILL without a cause is most often the "
+            f"swiftrl: processes of this run were killed or crashed before they could save or say "
+            f"anything (local rank {names}). SIGKILL without a cause is most often the "
             "kernel's, for lack of memory: see dmesg.\n"
         )
     return 1

@@ -148,6 +148,7 @@ class Setup:
     sequence: int = 1
     heads: int = 2
     fsdp: str | None = None
+    deepspeed: str | None = None
     dtype: str = "float32"
     device: str = field(default_factory=device.name)
 
@@ -178,7 +179,9 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         for parameter in model.parameters():
             parameter.data += parameter.requires_grad
     dtype = getattr(torch, setup.dtype)
-    parallel = choose_parallel(ParallelConfig(fsdp=setup.fsdp), processes, backend, dtype)
+    parallel = choose_parallel(
+        ParallelConfig(fsdp=setup.fsdp, deepspeed=setup.deepspeed), processes, backend, dtype
+    )
     policy = Policy(
         model,
         compute_dtype=dtype,

@@ -17,7 +17,7 @@ class ParallelConfig:
         None, "Shard weights, gradients and optimizer: fsdp2, fsdp2_offload or a JSON file."
     )
     deepspeed: str | None = setting(
-        None, "DeepSpeed: zero1, zero2, zero3, zero2_offload, zero3_offload, or a JSON file."
+        None, "DeepSpeed's ZeRO: zero1, zero2, zero3, zero2_offload, zero3_offload, or a JSON file."
     )
     sequence_parallel_size: int = setting(
         1,

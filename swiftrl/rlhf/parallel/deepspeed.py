@@ -15,7 +15,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +101,16 @@ class Deepspeed:
             kept.append(work())
             return kept[0] if isinstance(kept[0], (Tensor, tuple)) else ()
 
-        found = engine(seen)
-        return found if isinstance(kept[0], (Tensor, tuple)) else kept[0]
+        found: Any = engine(seen)
+        return cast(T, found) if isinstance(kept[0], (Tensor, tuple)) else kept[0]
 
     @contextlib.contextmanager
     def whole(self, model: nn.Module) -> Iterator[None]:
         """Have all weights gathered in every process for a while."""
-        with _gathered(model.parameters()):
+        if self.settings.stage < 3:
+            yield
+            return
+        with _at_rest(self._engines[id(model)]), _gathered(model.parameters()):
             yield
 
     def parts(self, model: nn.Module) -> Iterator[nn.Module]:
@@ -116,11 +119,12 @@ class Deepspeed:
             yield model
             return
         layers = units_of(model)
-        for layer in layers:
-            with _gathered(layer.parameters()):
-                yield layer
-        with _gathered(_outside(model, layers)):
-            yield model
+        with _at_rest(self._engines[id(model)]):
+            for layer in layers:
+                with _gathered(layer.parameters()):
+                    yield layer
+            with _gathered(_outside(model, layers)):
+                yield model
 
     def gather(self, tensor: Tensor) -> Tensor:
         """Return a weight whole, on this process's device."""
@@ -292,20 +296,28 @@ def _outside(model: nn.Module, layers: Iterable[nn.Module]) -> list[nn.Parameter
 
 @contextlib.contextmanager
 def _gathered(parameters: Iterable[Any]) -> Iterator[None]:
-    """Have weights whole for a while, whichever modules run; they are only read."""
+    """Have weights whole for a while; they are only read."""
     divided = [p for p in parameters if hasattr(p, "ds_id")]
     if not divided:
         yield
         return
     from deepspeed.runtime.zero import GatheredParameters
 
-    kept = [p.ds_persist for p in divided]
     with GatheredParameters(divided):
-        for parameter in divided:
-            # A module that has run would let them go.
-            parameter.ds_persist = True
-        try:
-            yield
-        finally:
-            for parameter, before in zip(divided, kept, strict=True):
-                parameter.ds_persist = before
+        yield
+
+
+@contextlib.contextmanager
+def _at_rest(engine: Any) -> Iterator[None]:
+    """Let modules run as any others for a while: they neither gather weights nor let them go."""
+    # An engine that does not train has in its optimizer's place what gathers.
+    gatherer = getattr(engine.optimizer, "parameter_offload", engine.optimizer)
+    gatherer.destroy()
+    gatherer.forward_hooks.clear()
+    gatherer.backward_hooks.clear()
+    for parameter in engine.module.parameters():
+        parameter.ds_active_sub_modules.clear()
+    try:
+        yield
+    finally:
+        gatherer.setup_zero_stage3_hooks()

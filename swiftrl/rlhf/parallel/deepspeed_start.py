@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 from swiftrl.backends.base import Backend
 from swiftrl.core.errors import BackendError
@@ -29,7 +30,11 @@ def start_deepspeed(backend: Backend) -> None:
     finally:
         logging.disable(before)
     deepspeed.utils.logger.setLevel(logging.ERROR)
-    found = get_accelerator().device_name()
+    # Names that torch has given up, and a hook that is meant to fire.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+    warnings.filterwarnings("ignore", "Full backward hook is firing", category=UserWarning)
+    accelerator = get_accelerator()
+    found = accelerator.device_name() if accelerator is not None else "nothing"
     if found != backend.device_type:
         raise BackendError(
             f"--deepspeed: DeepSpeed has found {found} here, swiftrl {backend.device_type}. "

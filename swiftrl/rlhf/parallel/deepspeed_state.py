@@ -27,8 +27,8 @@ def weight_of(parameter: nn.Parameter) -> Tensor:
 
 def load_weight(parameter: Any, value: Tensor) -> None:
     """Overwrite a trained weight: the optimizer's float32 copy, and the model's own (all)."""
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
     from deepspeed.runtime.zero import GatheredParameters
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
     if not hasattr(parameter, "ds_id"):
         safe_set_full_fp32_param(parameter, value.float())
