@@ -7,7 +7,8 @@ __all__ = ["why_refused"]
 ONLINE = "belongs to a part of online reinforcement learning that this version does not have " \
     "(PPO, several updates a rollout, dynamic sampling, agents); leave it out."  # fmt: skip
 VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
-SCALE = "sharding is not part of this version; NPROC_PER_NODE=N runs data parallelism."
+SCALE = "a model is not spread over the devices of one process in this version: with "\
+    "NPROC_PER_NODE=auto, --fsdp fsdp2 or --deepspeed zero3 divides it among processes."  # fmt: skip
 QUANT = "quantisation is not part of this version; load the model in bfloat16."
 TUNER = "this tuner is not part of this version; --tuner_type lora or full, with use_dora, "\
     "use_rslora or --init_weights."  # fmt: skip
@@ -54,6 +55,8 @@ EXACT: dict[str, str] = {
     "disable_auto_column_mapping": "use --columns to rename what is detected wrongly.",
     "infer_backend": "the built-in engine generates in this version; leave it out.",
     "ref_model_type": "the reference is recognised from its folder; leave it out.",
+    "zero_hpz_partition_size": "write it into the JSON file of --deepspeed.",
+    "ds3_gather_for_generation": "all weights are gathered for generation; leave it out.",
     "lora_dtype": "LoRA weights are kept in float32 and compute in --torch_dtype.",
 }  # fmt: skip
 
@@ -77,8 +80,8 @@ ELSEWHERE = {
 
 PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("vllm_", "sglang_", "lmdeploy_", "use_vllm", "async_generate", "sleep_level"), VLLM),
-    (("zero_hpz", "device_map", "max_memory", "device_groups", "use_ray",
-      "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), SCALE),
+    (("device_map", "max_memory", "device_groups"), SCALE),
+    (("use_ray", "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), LATER),
     (("quant_", "bnb_", "hqq_", "group_size"), QUANT),
     (("galore", "use_galore", "lisa_", "llamapro_", "lorap_", "optim_", "optimizer", "vit_lr",
       "aligner_lr"), OPTIMIZER),
@@ -130,7 +133,7 @@ OTHERS = """acc_strategy auto_find_batch_size average_tokens_across_devices call
     rope_scaling router_aux_loss_coef save_on_each_node sortish_sampler
     structured_outputs_regex task_type top_logprobs torch_compile_backend torch_compile_mode
     torch_empty_cache_steps use_cache batch_eval_metrics cached_val_dataset
-    ds3_gather_for_generation reranker_use_activation write_batch_size quant_batch_size
+    reranker_use_activation write_batch_size quant_batch_size
     to_ollama to_cached_dataset to_hf to_peft_format thread_count"""
 
 

@@ -128,7 +128,8 @@ class Saver:
             "window": self.training.window.values if not self.processes.sequence.rank else {},
         }
         everyone = self.processes.gather_all(mine)
-        whole = self._whole()
+        with self.processes.together():
+            whole = self._whole()
         failure: SwiftRLError | None = None
         if self.processes.is_main:
             try:
