@@ -10,19 +10,30 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["cut_network", "main", "take_limits"]
+__all__ = ["cut_network", "end_with_parent", "main", "take_limits"]
 
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 OPEN_FILES = 64
+PR_SET_PDEATHSIG = 1
+SIGKILL = 9
 
 
 def main() -> None:
     """Take the limits on and run the program in a new interpreter."""
     program, *numbers = sys.argv[1:]
+    end_with_parent()
     cut_network()
     take_limits(*map(int, numbers))
     os.execv(sys.executable, [sys.executable, "-I", "-X", "utf8", program])
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process, and what it becomes, with the run that waits for it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
 
 
 def cut_network() -> bool:
