@@ -33,7 +33,6 @@ CASES = {
     "sft": {"algorithm": "sft"},
     "kto": {"algorithm": "kto"},
     "rm": {"algorithm": "rm"},
-    "rm": {"algorithm": "rm"},
     "grpo": {"algorithm": "grpo", "options": {"num_generations": 3}},
     "checkpointed": {"checkpointing": True},
     "dpo-fsdp": {"fsdp": "fsdp2"},
@@ -140,6 +139,16 @@ def test_twenty_steps_of_every_kind(processes, sequence, cases, tmp_path, alone)
         ours = load_file(folder.with_suffix(".safetensors"))
         start, expected, other = alone(case)
         assert_same(ours, expected, start, folder, other)
+
+
+@pytest.mark.slow
+def test_with_deepspeed(tmp_path, alone):
+    """Shared rows and ZeRO 3: weights lie over all processes, rows over the groups."""
+    pytest.importorskip("deepspeed", reason="an extra: pip install 'swiftrl[deepspeed]'")
+    folder = tmp_path / "dpo-adam"
+    run_in(2, [replace(setup_of("dpo-adam", folder, sequence=2), deepspeed="zero3")])
+    start, expected, other = alone("dpo-adam")
+    assert_same(load_file(folder.with_suffix(".safetensors")), expected, start, folder, other)
 
 
 def test_saved_and_resumed(tmp_path):
