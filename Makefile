@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-pairs bench-long-rows parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-pairs bench-long-rows parity clean
 
 setup: $(READY)
 
@@ -78,6 +78,10 @@ bench-long-rows: setup
 
 bench-vision-dpo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/vision_dpo.py
+
+# Planned against measured peak memory, one setting after the other.
+bench-plan: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/plan.py
 
 # Cross-validated DPO on a file of pairs: make bench-pairs FILE=pairs.json FIRST=150
 FIRST ?= 0

@@ -65,37 +65,44 @@ FLOAT32 = ("--torch_dtype", "float32")
 ROWS = ("--layout", "rows")
 
 CASES = (
-    Case("DPO LoRA", "qwen-39m", (512, 128), (*DPO, *PLAIN, *NO_DROPOUT, *ONCE), rows=6),
-    Case("DPO LoRA, dropout", "qwen-168m", (512, 128), (*DPO, *PLAIN, *ONCE)),
-    Case("DPO LoRA, checkpointing", "qwen-168m", (512, 128), (*DPO, *ONCE), rows=3),
-    Case("DPO LoRA, padded rows", "qwen-168m", (256, 128), (*DPO, *PLAIN, *ROWS, *ONCE)),
-    Case("DPO LoRA, float32", "llama-134m", (256, 128), (*DPO, *PLAIN, *FLOAT32, *ONCE)),
-    Case("DPO full, copied reference", "qwen-168m", (128, 64), (*DPO, *FULL, *TWICE)),
+    Case("DPO LoRA", "qwen-39m", (512, 128), (*DPO, *PLAIN, *NO_DROPOUT, *ONCE), rows=4),
+    Case("DPO LoRA, dropout", "qwen-168m", (256, 128), (*DPO, *PLAIN, *ONCE)),
+    Case("DPO LoRA, checkpointing", "qwen-168m", (384, 128), (*DPO, *ONCE), rows=3),
+    Case("DPO LoRA, padded rows", "qwen-168m", (256, 128), (*DPO, *PLAIN, *ROWS, *ONCE), rows=1),
+    Case("DPO LoRA, float32", "llama-134m", (256, 128), (*DPO, *PLAIN, *FLOAT32, *ONCE), rows=1),
+    Case("DPO full, copied reference", "qwen-168m", (64, 64), (*DPO, *FULL, *TWICE)),
     Case(
         "DPO full, precomputed reference",
         "llama-134m",
-        (128, 64),
+        (64, 64),
         (*DPO, *FULL, *PLAIN, "--precompute_ref_log_probs", "true", *ONCE),
     ),
-    Case("SFT full", "qwen-168m", (128, 256), (*SFT, *FULL, *PLAIN, *ONCE)),
-    Case("SFT full, float32", "llama-134m", (128, 256), (*SFT, *FULL, *PLAIN, *FLOAT32, *TWICE)),
-    Case("SFT LoRA, SGD", "llama-134m", (128, 640), (*SFT, *PLAIN, *ONCE, "--optim", "sgd")),
-    Case("SFT full, checkpointing", "llama-200m", (128, 256), (*SFT, *FULL, *TWICE)),
-    Case("DPO LoRA, experts", "moe-150m", (256, 128), (*DPO, *PLAIN, *NO_DROPOUT, *ONCE)),
-    Case("SFT full, experts", "moe-150m", (128, 256), (*SFT, *FULL, *ONCE)),
+    Case("SFT full", "qwen-168m", (64, 192), (*SFT, *FULL, *PLAIN, *ONCE)),
+    Case("SFT full, float32", "llama-134m", (64, 128), (*SFT, *FULL, *PLAIN, *FLOAT32, *TWICE)),
+    Case("SFT LoRA, SGD", "llama-134m", (128, 384), (*SFT, *PLAIN, *ONCE, "--optim", "sgd")),
+    Case("SFT full, checkpointing", "llama-200m", (64, 128), (*SFT, *FULL, *TWICE)),
+    Case("DPO LoRA, experts", "moe-150m", (128, 128), (*DPO, *PLAIN, *NO_DROPOUT, *ONCE)),
+    Case("SFT full, experts", "moe-150m", (64, 128), (*SFT, *FULL, *ONCE)),
     Case(
         "GRPO LoRA",
         "qwen-168m",
         (256, 64),
-        (*GRPO, *PLAIN, "--max_completion_length", "32", *ONCE, "--beta", "0"),
+        (*GRPO, *PLAIN, "--max_completion_length", "16", *ONCE, "--beta", "0"),
         rows=8,
     ),
     Case(
         "GRPO full",
         "qwen-39m",
         (256, 64),
-        (*GRPO, *FULL, "--max_completion_length", "32", *ONCE),
+        (*GRPO, *FULL, "--max_completion_length", "16", *ONCE),
         rows=8,
+    ),
+    Case(
+        "SFT full, FSDP2",
+        "llama-134m",
+        (64, 128),
+        (*SFT, *FULL, *ONCE, "--fsdp", "fsdp2"),
+        processes=2,
     ),
 )
 QUICK = (
@@ -199,6 +206,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="words of cases' names")
     parser.add_argument("--quick", action="store_true", help="three of them, on small models")
     parser.add_argument("--folder", type=Path, help="where models and rows stay")
+    parser.add_argument("--again", type=Path, help="plan anew for the figures in this file")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="swiftrl-plan-"))
@@ -208,8 +216,15 @@ def main() -> None:
         for case in (QUICK if given.quick else CASES)
         if all(word.lower() in case.name.lower() for word in given.only)
     ]
+    before = {}
+    if given.again:
+        before = {item["case"]: item["measured"] for item in json.loads(given.again.read_text())}
+        chosen = [case for case in chosen if case.name in before]
     peaks = {}
     for case in chosen:
+        if case.name in before:
+            peaks[case] = before[case.name]
+            continue
         prepare(case, folder)
         words = words_of(case, folder)
         peaks[case] = measured(words, folder / "output" / case.model, case.processes)

@@ -130,6 +130,7 @@ _MOMENTS = {
     "forward": "end of a forward pass",
     "backward": "end of a backward pass",
     "rollout": "writing of replies",
+    "saving": "writing of a checkpoint",
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
+from collections.abc import MutableMapping
 
-from swiftrl.backends.base import Backend, Memory
+from swiftrl.backends.base import Backend, Memory, Role
 from swiftrl.backends.capabilities import Capabilities, Chip
 
 
@@ -36,6 +38,12 @@ class CpuBackend(Backend):
     def empty_cache(self) -> None:
         """Do nothing: torch keeps no cache of host memory."""
 
+    def default_env(self, role: Role, env: MutableMapping[str, str] | None = None) -> list[str]:
+        """Set the variables, and how the process gets its memory."""
+        if env is None:
+            _return_large_blocks()
+        return super().default_env(role, env)
+
     def mem_info(self, index: int = 0) -> Memory:
         """Return the machine's memory, or the container's where that is less; peak is ours."""
         page = os.sysconf("SC_PAGE_SIZE")
@@ -58,6 +66,24 @@ class CpuBackend(Backend):
                 names = [line.split(":", 1)[1].strip() for line in file if "model name" in line]
             name = names[0] if names else name
         return f"{name}, {usable_cores()} cores"
+
+
+_MMAP_THRESHOLD = -3
+"""glibc's M_MMAP_THRESHOLD (malloc.h)."""
+_LARGE = 4 * 2**20
+
+
+def _return_large_blocks() -> None:
+    """Let blocks of 4 MiB and more go back to the system when they are freed.
+
+    Left alone, glibc raises that bound to 32 MiB, and activations leave gaps in its heap that
+    blocks of another size do not fill.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # musl has none
+        mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def usable_cores() -> int:
@@ -105,7 +131,18 @@ BACKEND = CpuBackend(
     # the default, costs a busy machine several times the processor time and the wall time of a
     # step (12.2 s against 4.7 s, 11.6 against 2.8); sleeping at once costs a quiet one a quarter of
     # its wall time (1.13 s against 0.84). GNU's OpenMP reads the second, others the first.
-    environment={"train": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "3000"}},
+    # oneDNN, and PyTorch's layer over it, keep up to 1024 compiled products each. Rows of ever new
+    # lengths bring ever new ones: 16 steps of the smallest model of `make bench-plan` on pairs of
+    # 230 to 280 and 115 to 140 tokens end with 1452 MiB instead of 958, 60 with 2040, and take as
+    # long.
+    environment={
+        "train": {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "3000",
+            "LRU_CACHE_CAPACITY": "64",
+            "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+        }
+    },
     chips=(
         Chip(
             "CPU",

@@ -18,6 +18,7 @@ from swiftrl.rlhf.planning.activations import (
 )
 from swiftrl.rlhf.planning.choices import Choices, Device
 from swiftrl.rlhf.planning.shape import ModelShape
+from swiftrl.rlhf.planning.working import head_working, layer_working
 from swiftrl.rlhf.planning.workload import MicroBatch, Tree
 
 __all__ = ["PARTS", "Memory", "plan_memory"]
@@ -37,9 +38,7 @@ PARTS = {
     "slack": "allocator",
 }
 _F32 = 4
-_CHUNK = 256
 _BUCKET = 64 * 2**20
-_STRIP = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,8 @@ def plan_memory(shape: ModelShape, choices: Choices, device: Device) -> Memory:
         "forward": _forward(shape, choices, device, arithmetic, still),
         "backward": _backward(shape, choices, device, arithmetic, still),
     }
+    if device.host:
+        moments["saving"] = _saving(shape, choices, still)
     if choices.rollout is not None:
         moments["rollout"] = _rollout(shape, choices, arithmetic, still)
     full = {name: _with_slack({**still.parts, **parts}, device) for name, parts in moments.items()}
@@ -194,60 +195,18 @@ def _forward(
     kept = _kept(shape, choices, arithmetic)
     if choices.offload_activations:
         kept = 2 * kept / max(len(shape.layers), 1)
-    working = _layer_working(shape, choices, device, arithmetic) + still.gathered
+    working = layer_working(shape, choices, device, arithmetic) + still.gathered
     if choices.checkpointing:
         # The first layer that the backward pass runs again.
         working += _widest(shape, choices, arithmetic)
     parts = {
         "gradients": still.gradients if choices.accumulation > 1 else 0.0,
         "activations": kept + head_kept(shape.width, batch.trained, batch.tokens, arithmetic),
-        "logits": _head_working(shape, choices, device, arithmetic),
+        "logits": head_working(shape, choices, device, arithmetic),
         "working": working,
         "copies": still.copies,
     }
     return parts
-
-
-def _head_working(
-    shape: ModelShape, choices: Choices, device: Device, arithmetic: Arithmetic
-) -> float:
-    rows = min(_CHUNK, max(choices.batch().trained, 1))
-    products = arithmetic.result
-    chunk = rows * shape.vocabulary * products
-    chunk += _STRIP if device.host else rows * shape.vocabulary * _F32
-    trains = choices.full and "language" not in choices.frozen_towers
-    held = _F32 if trains else choices.dtype_bytes
-    copy = shape.head * products if held != products else 0
-    if not trains:
-        return chunk + copy
-    # The gradient so far, a chunk's part of it, and that part in float32.
-    gradient = shape.head * (_F32 + products + (_F32 if products != _F32 else 0))
-    return chunk + copy + gradient
-
-
-def _layer_working(
-    shape: ModelShape, choices: Choices, device: Device, arithmetic: Arithmetic
-) -> float:
-    """Gradients on their way through a layer, and its matrices unpacked or widened."""
-    tokens = _tokens(choices)
-    most = 0.0
-    for layer in shape.layers:
-        moving = 3 * layer.width * arithmetic.flow
-        if layer.attention is not None:
-            a = layer.attention
-            moving += (2 * a.query + a.output) * arithmetic.result
-            moving += (a.key + a.value) * (arithmetic.result + _F32)
-        if layer.mlp is not None and not device.host:
-            moving += 4 * layer.mlp.inner * max(layer.mlp.experts, 1) * arithmetic.result
-        largest = max((linear.size for linear in layer.linears), default=0)
-        weights = 0.0
-        widened = choices.dtype_bytes < arithmetic.result
-        if choices.full:  # a matrix's gradient as the product gives it, and in float32
-            weights = largest * (_F32 + arithmetic.result)
-        elif widened or choices.quantisation is not None:
-            weights = largest * arithmetic.result
-        most = max(most, moving * tokens + weights)
-    return most
 
 
 def _backward(
@@ -271,8 +230,19 @@ def _backward(
         "gradients": still.gradients,
         "activations": first,
         "logits": shape.embedding * _F32 * (2 if shape.tied else 1) if trains else 0.0,
-        "working": _layer_working(shape, choices, device, arithmetic) + exchange + still.gathered,
+        "working": layer_working(shape, choices, device, arithmetic) + exchange + still.gathered,
     }
+
+
+def _saving(shape: ModelShape, choices: Choices, still: _Still) -> dict[str, float]:
+    """A checkpoint on its way to the disk; an accelerator's tensors are copied to the host."""
+    trained = choices.trained(shape)
+    narrowed = choices.full and choices.dtype_bytes < _F32
+    files = float(trained * choices.dtype_bytes) if narrowed else 0.0
+    if choices.sharding != "none":
+        # The main process puts the parts together: weights and optimizer.
+        files += trained * _F32 * (1 + choices.states)
+    return {"gradients": still.gradients, "working": files}
 
 
 def _rollout(
