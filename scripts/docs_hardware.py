@@ -50,6 +50,8 @@ _WHY = {
     "VLLM_ASCEND_ENABLE_NZ": "new weights are loaded in the plain layout",
     "OMP_WAIT_POLICY": "threads that wait sleep instead of spinning",
     "GOMP_SPINCOUNT": "the same for GNU's OpenMP",
+    "LRU_CACHE_CAPACITY": "rows of many lengths would keep many compiled products",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "rows of many lengths would keep many compiled products",
 }
 
 
