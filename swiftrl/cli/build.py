@@ -35,6 +35,7 @@ from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.choose import choose_parallel
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
 from swiftrl.rlhf.parallel.sequence_check import check_model
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
@@ -197,6 +198,9 @@ def _resolve(
     changes: dict[str, Any] = {}
     if settings[ModelConfig].torch_dtype is None:
         changes["torch_dtype"] = backend.compute_dtype(None)
+    fsdp = settings[ParallelConfig].fsdp
+    if fsdp and read_fsdp(fsdp).activation_checkpointing:
+        changes["gradient_checkpointing"] = True
     if config.learning_rate is None:
         changes["learning_rate"] = default_learning_rate(
             adapter=settings[TunerConfig].tuner_type == "lora"

@@ -17,6 +17,7 @@ from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
 from swiftrl.templates.config import TemplateConfig
 
 __all__ = ["AlwaysConfig", "RunConfig", "load_plugins", "refuse", "run_training",
@@ -144,6 +145,8 @@ def _check_sequence(config: TrainConfig, size: int) -> None:
 
 def _check_kernels(config: TrainConfig, parallel: ParallelConfig) -> None:
     """Refuse kernels that would not be used."""
+    if parallel.fsdp:
+        read_fsdp(parallel.fsdp)
     sharded = next((name for name in ("fsdp", "deepspeed") if getattr(parallel, name)), None)
     if config.torch_compile and sharded:
         raise ConfigError(

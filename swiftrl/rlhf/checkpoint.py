@@ -7,6 +7,7 @@ args.json                              the settings of the run
 trainer/                               what resuming needs (not with --save_only_model)
 trainable.safetensors                float32 masters by parameter name
 optimizer.safetensors                "SLOT/parameter name"
+part-R-of-W.safetensors              instead of these two: the rows that process R had of them
 state.json                           counters, algorithm, each process's random state
 manifest.json                          every file's size and SHA-256, written last
 """
@@ -26,12 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
 from swiftrl.core.files import atomic_directory, disk_errors
+from swiftrl.rlhf.stored import StoredTensors, part_files
 
 __all__ = [
     "Resumable",
@@ -63,11 +65,11 @@ class Resumable:
     """What a run needs, besides the model's files, to go on as if it had never stopped.
 
     Attributes:
-        optimizer: its state, "SLOT/parameter name".
+        optimizer: its state, "SLOT/parameter name"; None where it is written in parts.
         state: ready for JSON.
     """
 
-    optimizer: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor] | None
     state: Mapping[str, Any]
 
 
@@ -93,6 +95,7 @@ def write_checkpoint(
     settings: Mapping[str, Any],
     trainable: Mapping[str, Tensor] | None,
     resumable: Resumable | None,
+    write_parts: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a checkpoint so that `folder` is whole or as it was before.
 
@@ -102,20 +105,25 @@ def write_checkpoint(
         settings: written as args.json.
         trainable: float32 weights by parameter name, or None.
         resumable: None leaves out what resuming needs.
+        write_parts: has every process write its part into the folder it is given.
 
     Raises:
         MachineError: no space, or a failing disk.
         ConfigError: no permission.
     """
     with atomic_directory(folder) as temporary, _plain_disk_errors():
+        if write_parts is not None:
+            (temporary / STATE).parent.mkdir()
+            write_parts((temporary / STATE).parent)
         save_model(temporary)
         _write_json(temporary / SETTINGS, settings)
         if trainable is not None or resumable is not None:
-            (temporary / STATE).parent.mkdir()
+            (temporary / STATE).parent.mkdir(exist_ok=True)
         if trainable is not None:
             save_file(_savable(trainable), temporary / TRAINABLE)
         if resumable is not None:
-            save_file(_savable(resumable.optimizer), temporary / OPTIMIZER)
+            if resumable.optimizer is not None:
+                save_file(_savable(resumable.optimizer), temporary / OPTIMIZER)
             _write_json(temporary / STATE, resumable.state)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -205,14 +213,19 @@ def read_state(folder: Path) -> dict[str, Any]:
     return json.loads((folder / STATE).read_text(encoding="utf-8"))
 
 
-def read_trainable(folder: Path) -> dict[str, Tensor]:
+def read_trainable(folder: Path) -> StoredTensors:
     """Return the trained weights in float32, on the host."""
-    return load_file(folder / TRAINABLE)
+    return _stored(folder, TRAINABLE, "trainable/")
 
 
-def read_optimizer(folder: Path) -> dict[str, Tensor]:
+def read_optimizer(folder: Path) -> StoredTensors:
     """Return the optimizer's state, on the host."""
-    return load_file(folder / OPTIMIZER)
+    return _stored(folder, OPTIMIZER, "optimizer/")
+
+
+def _stored(folder: Path, whole: str, prefix: str) -> StoredTensors:
+    parts = part_files((folder / STATE).parent)
+    return StoredTensors(parts, prefix) if parts else StoredTensors([folder / whole])
 
 
 def prune(run_folder: Path, *, limit: int | None, keep: set[Path]) -> None:

@@ -181,7 +181,9 @@ class _TrainedHead(torch.autograd.Function):
         hidden, weight, bias, ids, entropies = ctx.saved_tensors
         head: _Head = ctx.head
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        d_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        # Gathered weights may be narrow; sums over chunks are not.
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        d_weight = torch.zeros_like(weight, dtype=wide) if ctx.needs_input_grad[1] else None
         d_bias = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         for rows, states, raw in head.chunks(hidden):
             g, e = gradients[0][rows, None], gradients[1][rows, None]
@@ -196,10 +198,10 @@ class _TrainedHead(torch.autograd.Function):
             if d_hidden is not None:
                 d_hidden[rows] = (d_z @ head.weight).to(hidden.dtype)
             if d_weight is not None:
-                d_weight += (d_z.t() @ states).to(weight.dtype)
+                d_weight += d_z.t() @ states
             if d_bias is not None:
                 d_bias += d_z.sum(0).to(d_bias.dtype)
-        return d_hidden, d_weight, d_bias, None, None
+        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), d_bias, None, None
 
 
 def _forward(

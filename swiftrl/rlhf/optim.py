@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.rlhf.config import TrainConfig
+from swiftrl.rlhf.stored import shapes_of
 
 __all__ = [
     "LossScale",
-    "check_optimizer_tensors",
+    "check_optimizer_shapes",
     "load_optimizer_tensors",
     "make_optimizer",
     "optimizer_tensors",
@@ -83,7 +84,7 @@ def load_optimizer_tensors(
     Raises:
         ModelError: the state is of other parameters.
     """
-    check_optimizer_tensors(parameters, tensors)
+    check_optimizer_shapes(parameters, shapes_of(tensors))
     optimizer.state.clear()
     for key, value in tensors.items():
         slot, _, name = key.partition("/")
@@ -93,21 +94,21 @@ def load_optimizer_tensors(
         optimizer.state[parameter][slot] = value.to(device, copy=True)
 
 
-def check_optimizer_tensors(
-    parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+def check_optimizer_shapes(
+    parameters: Mapping[str, nn.Parameter], shapes: Mapping[str, torch.Size]
 ) -> None:
     """Refuse a state that `optimizer_tensors` gave of other parameters.
 
     Raises:
         ModelError: the message names one.
     """
-    for key, value in tensors.items():
+    for key, shape in shapes.items():
         _, _, name = key.partition("/")
         parameter = parameters.get(name)
-        if parameter is None or (value.ndim and value.shape != parameter.shape):
+        if parameter is None or (shape and shape != parameter.shape):
             found = "absent" if parameter is None else str(tuple(parameter.shape))
             raise ModelError(
-                f"the checkpoint's optimizer has a state for {name} {tuple(value.shape)}, which "
+                f"the checkpoint's optimizer has a state for {name} {tuple(shape)}, which "
                 f"is {found} in this run: it was made with another model or other adapters."
             )
 

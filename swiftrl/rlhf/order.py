@@ -4,6 +4,9 @@ Rows form one long stream: the first epoch's permutation, then the second's, and
 takes the rows [s * G, (s + 1) * G) of the stream, G being the global batch. The stream depends on
 the seed alone, so that the number of rows consumed says all that a resumed run must know, however
 many processes it has.
+
+Several processes share a step's rows by their numbers of tokens (`swiftrl.rlhf.dealing`): sums
+over a step do not depend on who has which row.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from swiftrl.core.errors import DataError
 from swiftrl.data.batch import TreeBatch, make_tree, pack
 from swiftrl.data.mix import permutation
 from swiftrl.rlhf.contrast import mismatched_rows
+from swiftrl.rlhf.dealing import passes_of
 
 __all__ = ["Feed", "MicroBatch", "Rows", "collate", "epoch_permutation", "share_of"]
 
@@ -124,6 +128,8 @@ class Feed:
         self.fingerprint: str | None = getattr(data, "fingerprint", None)
         if self.num_rows == 0:
             raise DataError("there are no rows to train on.")
+        # A single process keeps the order of the stream.
+        self._tokens: np.ndarray | None = getattr(data, "lengths", None) if world_size > 1 else None
         self._orders: dict[int, np.ndarray] = {}
         self._stream: Iterator[Any] | None = None
 
@@ -143,17 +149,28 @@ class Feed:
         yield from _ahead(self._make_step, bounds)
 
     def _make_step(self, bounds: tuple[int, int]) -> list[MicroBatch]:
-        mine = share_of(*bounds, self.rank, self.world_size)
         pick = self._picker(bounds)
         batches = []
-        for first in range(mine.start, mine.stop, self.micro_batch_size):
-            positions = range(first, min(first + self.micro_batch_size, mine.stop))
+        for positions in self._passes(*bounds):
+            first = positions[0]
             micro = collate([pick(position) for position in positions], first)
             if self.contrast:
                 rows = mismatched_rows(pick, positions, *bounds)
                 micro = replace(micro, contrast=collate(rows, first).batch)
             batches.append(micro)
         return batches
+
+    def _passes(self, start: int, stop: int) -> list[Sequence[int]]:
+        """Return the positions of each of this process's forward passes in a step."""
+        size = self.micro_batch_size
+        if self._tokens is None:
+            mine = share_of(start, stop, self.rank, self.world_size)
+            return [mine[at : at + size] for at in range(0, len(mine), size)]
+        tokens = [int(self._tokens[self.index_at(position)]) for position in range(start, stop)]
+        passes = passes_of(
+            tokens, rank=self.rank, world_size=self.world_size, micro_batch_size=size
+        )
+        return [[start + row for row in rows] for rows in passes]
 
     def _picker(self, bounds: tuple[int, int]) -> Callable[[int], Any]:
         if self._stream is not None:

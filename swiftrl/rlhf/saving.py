@@ -19,6 +19,7 @@ from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.model_files import save_model
 from swiftrl.rlhf.optim import LossScale
 from swiftrl.rlhf.parallel.base import Trained
+from swiftrl.rlhf.part_writing import PartWriting
 from swiftrl.rlhf.randomness import random_state, restore_random_state
 from swiftrl.rlhf.run_folder import RunFolder
 from swiftrl.rlhf.run_state import Plan, RunState
@@ -61,11 +62,13 @@ class _Whole:
         model: its state_dict; None if the model itself holds it.
         weights: what trains, in float32.
         optimizer: its state.
+        writing: of both in parts instead.
     """
 
     model: dict[str, Tensor] | None
     weights: dict[str, Tensor] | None
     optimizer: dict[str, Tensor] | None
+    writing: PartWriting
 
 
 class Saver:
@@ -136,6 +139,9 @@ class Saver:
                 self._write(path, global_batch, everyone, whole)
             except SwiftRLError as error:
                 failure = error
+            whole.writing.give_up()
+        elif whole.writing.parts is not None:
+            whole.writing.join()
         failure = self.processes.share(failure)
         if failure is not None:
             raise failure
@@ -145,10 +151,14 @@ class Saver:
         """Bring together what the processes hold; every process calls this."""
         trained, config = self.training.trained, self.config
         resumable = not config.save_only_model
+        weights = resumable or config.load_best_model_at_end
+        parts = trained.parts(weights=weights, optimizer=resumable)
+        together = parts is None
         return _Whole(
             model=trained.model_state(),
-            weights=trained.weights() if resumable or config.load_best_model_at_end else None,
-            optimizer=trained.optimizer_state() if resumable else None,
+            weights=trained.weights() if weights and together else None,
+            optimizer=trained.optimizer_state() if resumable and together else None,
+            writing=PartWriting(parts, self.processes),
         )
 
     def _write(
@@ -176,7 +186,8 @@ class Saver:
             ),
             settings=self.settings,
             trainable=whole.weights,
-            resumable=None if whole.optimizer is None else files.Resumable(whole.optimizer, state),
+            resumable=None if config.save_only_model else files.Resumable(whole.optimizer, state),
+            write_parts=whole.writing.lead if whole.writing.parts else None,
         )
         keep = {path} | ({self.best} if self.best is not None else set())
         files.prune(self.run_folder, limit=config.save_total_limit, keep=keep)
@@ -231,7 +242,7 @@ class Saver:
         stored = files.read_trainable(folder)
         parameters = self.training.parameters
         wrong = sorted(stored.keys() ^ parameters.keys()) or [
-            name for name, value in stored.items() if value.shape != parameters[name].shape
+            name for name in stored if stored.shape(name) != parameters[name].shape
         ]
         if wrong:
             raise ModelError(

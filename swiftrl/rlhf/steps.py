@@ -251,7 +251,7 @@ class Passes:
         return self.policy.logprobs(batch).logps
 
     def _gathered(self, parts: Sequence[LossInputs]) -> tuple[LossInputs, slice]:
-        """Join all replicas' micro-batches in the order of the rows.
+        """Join all replicas' micro-batches, one's behind the other's.
 
         Returns:
             the step's inputs, and which of its tokens are this process's.

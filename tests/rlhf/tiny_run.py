@@ -18,7 +18,13 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
+from transformers import (
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.rlhf import report
@@ -65,13 +71,22 @@ def tiny_config(heads: int = 2) -> Qwen3Config:
 
 
 def tiny_model(
-    *, lora: bool = True, dropout: float = 0.0, seed: int = 0, heads: int = 2, scores: int = 0
+    *,
+    lora: bool = True,
+    dropout: float = 0.0,
+    seed: int = 0,
+    heads: int = 2,
+    scores: int = 0,
+    experts: int = 0,
 ) -> Any:
     torch.manual_seed(seed)
     config = tiny_config(heads)
     if scores:
         config.num_labels, config.pad_token_id = scores, 0
         model: Any = Qwen3ForSequenceClassification(config)
+    elif experts:
+        mixture = {"num_experts": experts, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+        model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**config.to_dict() | mixture))
     else:
         model = Qwen3ForCausalLM(config)
     if lora:
@@ -150,6 +165,7 @@ class Setup:
     fsdp: str | None = None
     deepspeed: str | None = None
     dtype: str = "float32"
+    experts: int = 0
     device: str = field(default_factory=device.name)
 
 
@@ -172,7 +188,11 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
     folder: RunFolder = prepare_run_folder(config, processes, settings)
     algorithm = algorithm or make_algorithm(setup)
     model = tiny_model(
-        lora=setup.lora, dropout=setup.dropout, heads=setup.heads, scores=algorithm.num_scores
+        lora=setup.lora,
+        dropout=setup.dropout,
+        heads=setup.heads,
+        scores=algorithm.num_scores,
+        experts=setup.experts,
     )
     model = model.to(processes.device)
     if not processes.is_main:  # the trainer brings every process to the main one's weights
@@ -193,7 +213,7 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         if setup.lora:
             policy.refer_to_itself()
         else:
-            reference = tiny_model(lora=False, heads=setup.heads)
+            reference = tiny_model(lora=False, heads=setup.heads, experts=setup.experts)
             policy.refer_to(reference.to(processes.device))
     policy.share_tokens(processes.sequence)
     kind = algorithm.row_kind

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from swiftrl.models.load import Place
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.stored import Part
 
 __all__ = ["Parallel", "Trained"]
 
@@ -87,6 +88,15 @@ class Trained(Protocol):
 
         Raises:
             ModelError: the state is of other parameters.
+        """
+        ...
+
+    def parts(self, *, weights: bool, optimizer: bool) -> dict[str, Part] | None:
+        """Return what this process holds of weights and optimizer state, to write by itself.
+
+        Returns:
+            "trainable/NAME" and "optimizer/SLOT/NAME" -> its rows and the whole shape; None if
+            the main process writes `weights()` and `optimizer_state()` for all.
         """
         ...
 

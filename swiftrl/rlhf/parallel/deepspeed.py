@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from swiftrl.models.load import Place
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
-from swiftrl.rlhf.optim import check_optimizer_tensors, make_optimizer, trainable_parameters
+from swiftrl.rlhf.optim import check_optimizer_shapes, make_optimizer, trainable_parameters
 from swiftrl.rlhf.parallel.deepspeed_config import DeepspeedSettings
 from swiftrl.rlhf.parallel.deepspeed_state import (
     load_state,
@@ -33,6 +33,7 @@ from swiftrl.rlhf.parallel.deepspeed_state import (
     weight_of,
 )
 from swiftrl.rlhf.parallel.units import units_of
+from swiftrl.rlhf.stored import shapes_of
 
 __all__ = ["Deepspeed", "DeepspeedTrained"]
 
@@ -260,8 +261,11 @@ class DeepspeedTrained:
         Raises:
             ModelError: it is of other parameters.
         """
-        check_optimizer_tensors(self.parameters, tensors)
+        check_optimizer_shapes(self.parameters, shapes_of(tensors))
         load_state(self.engine.optimizer, self.held, tensors)
+
+    def parts(self, *, weights: bool, optimizer: bool) -> None:
+        """Return None: the main process writes for all."""
 
     def model_state(self) -> dict[str, Tensor] | None:
         """Return the weights for the model's files, whole, in the main process."""

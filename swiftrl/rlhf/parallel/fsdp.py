@@ -36,15 +36,16 @@ from swiftrl.models.load import Place
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.optim import (
-    check_optimizer_tensors,
+    check_optimizer_shapes,
     load_optimizer_tensors,
     make_optimizer,
     optimizer_tensors,
     trainable_parameters,
 )
 from swiftrl.rlhf.parallel.fsdp_config import FsdpSettings
-from swiftrl.rlhf.parallel.shards import gather_whole, local, own_part, spread, take_whole
+from swiftrl.rlhf.parallel.shards import gather_whole, local, own_of, spread, take_whole
 from swiftrl.rlhf.parallel.units import units_of
+from swiftrl.rlhf.stored import Part, shapes_of
 
 __all__ = ["Fsdp", "FsdpTrained"]
 
@@ -128,7 +129,9 @@ class Fsdp:
             "mp_policy": MixedPrecisionPolicy(
                 param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False
             ),
-            "offload_policy": CPUOffloadPolicy() if self.settings.offload else OffloadPolicy(),
+            "offload_policy": CPUOffloadPolicy(pin_memory=self.mesh.device_type != "cpu")
+            if self.settings.offload
+            else OffloadPolicy(),
             "ignored_params": scalars,
         }
         # What fully_shard returns is module and FSDPModule both.
@@ -279,8 +282,8 @@ class FsdpTrained:
     def load_weights(self, tensors: Mapping[str, Tensor]) -> None:
         """Take this process's parts of whole weights."""
         with torch.no_grad():
-            for name, value in tensors.items():
-                self.own[name].copy_(own_part(value, self.parallel.processes))
+            for name in tensors:
+                self.own[name].copy_(own_of(tensors, name, self.parallel.processes))
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Return the optimizer's state, whole, in the main process."""
@@ -299,11 +302,8 @@ class FsdpTrained:
         Raises:
             ModelError: it is of other parameters.
         """
-        check_optimizer_tensors(self.parameters, tensors)
-        parts = {
-            key: own_part(value, self.parallel.processes) if value.dim() else value
-            for key, value in tensors.items()
-        }
+        check_optimizer_shapes(self.parameters, shapes_of(tensors))
+        parts = {key: own_of(tensors, key, self.parallel.processes) for key in tensors}
         load_optimizer_tensors(self.optimizer, self.own, parts)
 
     def model_state(self) -> dict[str, Tensor]:
@@ -311,6 +311,22 @@ class FsdpTrained:
         if hasattr(self.model, "peft_config"):
             return self._whole(self.parameters)
         return self._whole(self.model.state_dict(keep_vars=True))
+
+    def parts(self, *, weights: bool, optimizer: bool) -> dict[str, Part] | None:
+        """Return what this process holds, for a file of its own."""
+        if not self.parallel.settings.sharded_checkpoints:
+            return None
+        found: dict[str, Part] = {}
+        if weights:
+            found |= {
+                f"trainable/{name}": (self.own[name], parameter.shape)
+                for name, parameter in self.parameters.items()
+            }
+        if optimizer:
+            for key, value in optimizer_tensors(self.optimizer, self.own).items():
+                whole = self.parameters[key.partition("/")[2]].shape if value.dim() else value.shape
+                found[f"optimizer/{key}"] = (value, whole)
+        return found
 
     def _whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return tensors whole, on the host of the main process; tied ones stay one."""

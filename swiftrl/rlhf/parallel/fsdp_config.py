@@ -16,7 +16,7 @@ __all__ = ["FsdpSettings", "read_fsdp"]
 PRESETS = ("fsdp2", "fsdp2_offload")
 WORDS = ("full_shard", "shard_grad_op", "auto_wrap", "offload")
 KEYS = (
-    "activation_checkpointing", "auto_wrap_policy", "cpu_ram_efficient_loading", "fsdp_version",
+    "activation_checkpointing", "auto_wrap_policy", "cpu_ram_efficient_loading",
     "offload_params", "reshard_after_forward", "state_dict_type", "version",
 )  # fmt: skip
 
@@ -79,15 +79,14 @@ def _from_file(value: str, found: Mapping[str, Any]) -> FsdpSettings:
                 f'--fsdp {value}: "fsdp": found {word}; expected words of {", ".join(WORDS)}.'
                 + did_you_mean(word, WORDS)
             )
-    config = {key.removeprefix("fsdp_") if key != "fsdp_version" else key: item
-              for key, item in config.items()}  # fmt: skip
+    config = {key.removeprefix("fsdp_"): item for key, item in config.items()}
     for key in config:
         if key not in KEYS:
             raise ConfigError(
                 f"--fsdp {value}: {key}: unknown; expected {', '.join(KEYS)}."
                 + did_you_mean(key, KEYS)
             )
-    version = config.get("fsdp_version", config.get("version", 2))
+    version = config.get("version", 2)
     if version != 2:
         raise ConfigError(
             f"--fsdp {value}: fsdp_version {version}: only FSDP2 is here; set it to 2."
@@ -97,6 +96,12 @@ def _from_file(value: str, found: Mapping[str, Any]) -> FsdpSettings:
         raise ConfigError(
             f"--fsdp {value}: state_dict_type {kind}: expected SHARDED_STATE_DICT or "
             "FULL_STATE_DICT."
+        )
+    wrap = config.get("auto_wrap_policy", "TRANSFORMER_BASED_WRAP")
+    if wrap != "TRANSFORMER_BASED_WRAP":
+        raise ConfigError(
+            f"--fsdp {value}: auto_wrap_policy {wrap}: decoder layers are the units here, "
+            "TRANSFORMER_BASED_WRAP; leave it out."
         )
     return FsdpSettings(
         offload="offload" in words or _switch(value, config, "offload_params", False),

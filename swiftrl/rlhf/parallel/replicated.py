@@ -132,6 +132,9 @@ class ReplicatedTrained:
         """Take back what `optimizer_state` gave."""
         load_optimizer_tensors(self.optimizer, self.parameters, tensors)
 
+    def parts(self, *, weights: bool, optimizer: bool) -> None:
+        """Return None: the main process has everything."""
+
     def model_state(self) -> None:
         """Return None: the model holds whole weights."""
 

@@ -6,6 +6,8 @@ the last ones may be shorter or empty.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -13,19 +15,28 @@ from torch.distributed.tensor import DTensor
 
 from swiftrl.core.errors import ModelError
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.stored import StoredTensors, rows_of
 
-__all__ = ["gather_whole", "local", "own_part", "own_rows", "spread", "take_whole"]
+__all__ = ["gather_whole", "local", "own_of", "own_part", "own_rows", "spread", "take_whole"]
 
 
 def own_rows(rows: int, processes: Processes) -> slice:
     """Return which rows of a tensor this process holds."""
-    size = -(-rows // processes.world_size)
-    return slice(min(processes.rank * size, rows), min((processes.rank + 1) * size, rows))
+    return rows_of(rows, processes.rank, processes.world_size)
 
 
 def own_part(whole: Tensor, processes: Processes) -> Tensor:
     """Return this process's part of a whole tensor, as a view."""
     return whole[own_rows(len(whole), processes)]
+
+
+def own_of(tensors: Mapping[str, Tensor], name: str, processes: Processes) -> Tensor:
+    """Return this process's part of a whole tensor; of one in files, no more than that is read."""
+    if isinstance(tensors, StoredTensors):
+        shape = tensors.shape(name)
+        return tensors.rows(name, own_rows(shape[0], processes) if shape else slice(None))
+    whole = tensors[name]
+    return own_part(whole, processes) if whole.dim() else whole
 
 
 def local(tensor: Tensor) -> Tensor:

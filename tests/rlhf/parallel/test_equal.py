@@ -18,7 +18,15 @@ CASES = {
     "rm-lora": Setup({}, "rm", lora=True),
     "rm-full": Setup({}, "rm", lora=False),
     "aot-full": Setup({}, "dpo", {"loss_type": ["aot"]}, lora=False),
+    "experts-full": Setup({}, "dpo", lora=False, experts=4),
 }
+OTHERS = {
+    "offload": {"fsdp": "fsdp2_offload"},
+    "recomputed": {"fsdp": "fsdp2", "checkpointing": True},
+    "fsdp-bf16": {"fsdp": "fsdp2", "dtype": "bfloat16"},
+    "ddp-bf16": {"dtype": "bfloat16"},
+}
+"""Of dpo-full: parts in the host's memory, recomputed activations, half precision."""
 WAYS = {"ddp": None, "fsdp": "fsdp2"}
 
 
@@ -64,6 +72,13 @@ def folder(tmp_path_factory):
         [setup_of(case, folder / f"{case}-{way}", 2, WAYS[way]) for case in CASES for way in WAYS],
         processes=2,
     )
+    launch(
+        [
+            replace(setup_of("dpo-full", folder / f"dpo-full-{name}", 2), **changes)
+            for name, changes in OTHERS.items()
+        ],
+        processes=2,
+    )
     return folder
 
 
@@ -92,6 +107,29 @@ def test_two_processes_equal_one_over_twenty_steps(folder, case, way, record_pro
     moved = largest_difference(load_file(folder / f"{case}-one.safetensors"), start)
     assert moved > 1e-2, "the weights hardly moved: nothing was compared"
     record_property("largest_difference", assert_same(folder, f"{case}-{way}", f"{case}-one"))
+
+
+@pytest.mark.parametrize("name", ["offload", "recomputed"])
+def test_other_ways_of_fsdp(folder, name):
+    assert_same(folder, f"dpo-full-{name}", "dpo-full-one")
+
+
+def test_half_precision_agrees_to_its_rounding(folder):
+    both = [lines_of(folder / f"dpo-full-{way}-bf16") for way in WAYS]
+    trained = [(line, other) for line, other in zip(*both, strict=True) if "loss" in line]
+    assert trained
+    for line, other in trained:
+        assert line["logps/chosen"] == pytest.approx(other["logps/chosen"], rel=1e-2)
+        assert line["loss"] == pytest.approx(other["loss"], abs=1e-2)
+
+
+def test_fsdp_writes_what_resuming_needs_in_parts(folder):
+    parts = sorted(p.name for p in (folder / "dpo-full-fsdp/checkpoint-20/trainer").iterdir())
+    assert parts == [
+        "part-00001-of-00002.safetensors",
+        "part-00002-of-00002.safetensors",
+        "state.json",
+    ]
 
 
 def resumed(folder, case, before, processes, way):
