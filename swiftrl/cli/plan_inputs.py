@@ -23,6 +23,7 @@ from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.deepspeed_config import read_deepspeed
 from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
 from swiftrl.rlhf.planning.choices import Choices, Device, ReferenceKind, Rollout, Sharding
 from swiftrl.rlhf.planning.quantised import quantisation
@@ -222,13 +223,8 @@ def _sharding(settings: Settings, processes: int) -> tuple[Sharding, bool]:
     if parallel.fsdp:
         return "fsdp2", read_fsdp(parallel.fsdp).offload
     if parallel.deepspeed:
-        name, _, rest = parallel.deepspeed.partition("_")
-        if name not in ("zero1", "zero2", "zero3"):
-            raise ConfigError(
-                f"--deepspeed {parallel.deepspeed}: a plan knows zero1, zero2 and zero3, with "
-                "_offload behind or not; files of DeepSpeed's own settings are not read."
-            )
-        return cast(Sharding, name), rest == "offload"
+        found = read_deepspeed(parallel.deepspeed)
+        return cast(Sharding, f"zero{found.stage}"), found.offload
     return "none", False
 
 

@@ -118,7 +118,7 @@ def test_only_small_files_of_a_hub_are_fetched(tmp_path, monkeypatch, capsys):
         (["sft", "--model_shape", json.dumps(SHAPE), "--device_memory", "lots"], "48GiB"),
         (
             ["sft", "--model_shape", json.dumps(SHAPE), "--deepspeed", "ds.json"],
-            "a plan knows zero1",
+            "--deepspeed ds.json: ",
         ),
     ],
 )
