@@ -133,7 +133,9 @@ def test_a_launcher_that_is_killed_takes_its_processes_along(tmp_path):
 def test_an_unharmed_run_leaves_no_stacks(tmp_path):
     run = Launched(tmp_path, {"steps": 3}, NPROC_PER_NODE="2")
     assert run.end(60) == 0
-    assert run.said == "" and not (tmp_path / "stacks").exists()
+    # gloo of torch 2.10 says that it is connected.
+    said = [line for line in run.said.splitlines() if not line.startswith("[Gloo]")]
+    assert said == [] and not (tmp_path / "stacks").exists()
 
 
 def free_port():
