@@ -80,7 +80,7 @@ ELSEWHERE = {
 
 PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("vllm_", "sglang_", "lmdeploy_", "use_vllm", "async_generate", "sleep_level"), VLLM),
-    (("device_map", "max_memory", "device_groups"), SCALE),
+    (("device_groups",), SCALE),
     (("use_ray", "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), LATER),
     (("quant_", "bnb_", "hqq_", "group_size"), QUANT),
     (("galore", "use_galore", "lisa_", "llamapro_", "lorap_", "optim_", "optimizer", "vit_lr",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import load_plugin
 from swiftrl.data.config import DataConfig
 from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.spread import spread_arguments
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.parallel.config import ParallelConfig
@@ -125,6 +127,7 @@ def _check(settings: Settings) -> None:
     for tracker in {*settings[TrainConfig].report_to} - {"none"}:
         check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
     _check_kernels(settings[TrainConfig], settings[ParallelConfig])
+    _check_spread(settings)
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
 
@@ -140,6 +143,27 @@ def _check_sequence(config: TrainConfig, size: int) -> None:
         raise ConfigError(
             f"--sequence_parallel_size {size}: compiled layers do not exchange tokens in this "
             "version; leave --torch_compile or this."
+        )
+
+
+def _check_spread(settings: Settings) -> None:
+    """Refuse to spread a model over devices that other processes have, or share otherwise."""
+    way = settings[ModelConfig].device_map
+    spread_arguments(settings[ModelConfig])
+    if way is None:
+        return
+    parallel = settings[ParallelConfig]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"--device_map {way} spreads a model over the devices of a single process, and this "
+            "run has several. Leave NPROC_PER_NODE, or divide the model: --fsdp fsdp2."
+        )
+    for name in ("fsdp", "deepspeed"):
+        if getattr(parallel, name):
+            raise ConfigError(f"--device_map {way} and --{name}: give one of them.")
+    if settings[TrainConfig].torch_compile:
+        raise ConfigError(
+            "--torch_compile true: layers that --device_map spreads are not compiled; leave it."
         )
 
 

@@ -38,6 +38,15 @@ class ModelConfig:
         "architecture without it.",
         choices=("sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"),
     )
+    device_map: str | None = setting(
+        None,
+        "Spread the layers over all devices of one process, one after another: auto or balanced "
+        "(evenly), balanced_low_0 (little on the first), sequential (fill one after another).",
+        choices=("auto", "balanced", "balanced_low_0", "sequential"),
+    )
+    max_memory: dict[str, str] = setting(
+        {}, 'With --device_map: most memory of weights on each device, as JSON: {"0": "20GiB"}.'
+    )
     adapters: list[str] = setting([], "LoRA adapter folders to put on the model.")
     use_cpu: bool = setting(False, "Use the CPU even if an accelerator is present.")
     backend: str | None = setting(

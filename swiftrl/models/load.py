@@ -16,6 +16,7 @@ from swiftrl.models.hub import is_hub_id
 from swiftrl.models.quiet import quiet_transformers
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.spec import ModelSpec
+from swiftrl.models.spread import check_spread, is_spread, spread_arguments
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -150,6 +151,7 @@ def load_model(
     if scores is not None:
         model_config.num_labels = scores
         _name_padding(model_config, tokenizer)
+    spread = spread_arguments(config)
     compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
     try:
         # Mismatched sizes are collected like missing weights so that one message names them all.
@@ -162,7 +164,7 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
-                device_map="meta" if place == "nowhere" else None,
+                **({"device_map": "meta"} if place == "nowhere" else spread),
             )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{resolved.path}: loading failed: {error}") from error
@@ -172,7 +174,10 @@ def load_model(
         model.set_experts_implementation("eager")
     if (head := score_head(model)) is not None:
         head.float()  # scores are read in float32, as log-probabilities are
-    model = (model.to(backend.current_device()) if place == "device" else model).eval()
+    check_spread(model)
+    if place == "device" and not is_spread(model):
+        model = model.to(backend.current_device())
+    model = model.eval()
     if is_hub_id(resolved.name) and not Path(resolved.name).is_dir():
         # What saved adapters record as their base: the id, not this machine's cache folder.
         model.name_or_path = model.config.name_or_path = resolved.name

@@ -131,11 +131,20 @@ def scale_and_clip(parameters: Sequence[nn.Parameter], factor: float, max_norm: 
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return 0.0
-    torch._foreach_mul_(gradients, factor)
+    _scale(gradients, factor)
     norm = float(torch.nn.utils.get_total_norm(gradients))
     if math.isfinite(norm) and max_norm > 0 and norm > max_norm:
-        torch._foreach_mul_(gradients, max_norm / norm)
+        _scale(gradients, max_norm / norm)
     return norm
+
+
+def _scale(gradients: Sequence[Tensor], factor: float) -> None:
+    """Multiply in place, device by device."""
+    of_device: dict[torch.device, list[Tensor]] = {}
+    for gradient in gradients:
+        of_device.setdefault(gradient.device, []).append(gradient)
+    for there in of_device.values():
+        torch._foreach_mul_(there, factor)
 
 
 class LossScale:

@@ -14,6 +14,7 @@ from swiftrl.backends.kernels import NONE, Kernels
 from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
+from swiftrl.models.spread import is_spread
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.compiling import compile_layers, uncompiled
 from swiftrl.rlhf.distributed import Processes
@@ -90,7 +91,8 @@ class Policy:
             model, lambda: choose_layout(model, layout, probe=probe, pictures=pictures)
         )
         self._kernel = uncompiled(kernel) if compiled else kernel
-        self._fused = fused and not compiled
+        # Single operations would pass by the hooks that carry values from device to device.
+        self._fused = fused and not compiled and not is_spread(causal_lm(model))
         self._offload = offload
         self._kernels = kernels
         self._temperature = temperature

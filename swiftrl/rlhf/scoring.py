@@ -205,7 +205,8 @@ class Scorer:
         hidden = torch.cat(parts)
         if len(calls) > 1:
             hidden = hidden[torch.cat([call.rows for call in calls]).argsort()]
-        hidden = hidden.flatten(0, 1).index_select(0, rows.source_index)
+        hidden = hidden.flatten(0, 1)
+        hidden = hidden.index_select(0, rows.source_index.to(hidden.device))
         return torch.cat([hidden, *self._calls_of_others(len(calls))])
 
     def _calls_of_others(self, mine: int) -> Iterator[Tensor]:
@@ -243,9 +244,15 @@ class Scorer:
                     arguments = part.arguments(arguments)
             segments = Segments(batch.shapes, kernel, rows)
             hidden = self._backbone(use_cache=False, **arguments, **{SEGMENTS: segments})
-        return hidden[0].index_select(0, place)
+        return hidden[0].index_select(0, place.to(hidden.device))
 
     def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
+        """What the head says, on the device of the batch wherever the head is."""
+        place = next(self._backbone.head.parameters()).device
+        values, entropies = self._said(hidden.to(place), ids.to(place), entropy)
+        return values.to(ids.device), None if entropies is None else entropies.to(ids.device)
+
+    def _said(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
         head = self._backbone.head
         ending = self._ending
         if ending is None:
