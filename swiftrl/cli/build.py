@@ -78,7 +78,7 @@ def train(settings: Settings, algorithm: Algorithm[Any], command: str) -> int:
         SwiftRLError: what the user must know.
     """
     config = settings[TrainConfig]
-    backend = hardware.choose(settings[ModelConfig])
+    backend = hardware.choose(settings[ModelConfig], trains=True)
     processes = Processes.start(
         backend, timeout_s=config.ddp_timeout, start_timeout_s=config.ddp_start_timeout
     )

@@ -21,10 +21,14 @@ from swiftrl.models.config import ModelConfig
 __all__ = ["check", "choose", "lacking"]
 
 
-def choose(config: ModelConfig) -> Backend:
+def choose(config: ModelConfig, *, trains: bool = False) -> Backend:
     """Return the hardware that the settings name, or the best one here.
 
     Its environment for training is set where unset, before it is touched.
+
+    Args:
+        config: the model settings.
+        trains: for a command that could use more devices than one, which is said.
 
     Raises:
         BackendError: it is not here, or its libraries do not fit together.
@@ -38,7 +42,8 @@ def choose(config: ModelConfig) -> Backend:
     if config.backend is None and not config.use_cpu and os.environ.get("LOCAL_RANK", "0") == "0":
         for problem in passed_over(backend):
             log.warn(f"running on {backend.name}. {problem}")
-        if backend.count() > 1 and not os.environ.get("NPROC_PER_NODE"):
+        alone = not os.environ.get("NPROC_PER_NODE") and config.device_map is None
+        if trains and alone and backend.count() > 1:
             log.info(f"{backend.count()} devices can be seen and one is used; "
                      "NPROC_PER_NODE=auto trains on all.")  # fmt: skip
     return backend

@@ -89,7 +89,7 @@ def test_libraries_that_do_not_fit_stop_the_run(card):
 
 def test_hardware_that_cannot_be_used_is_named_and_the_next_taken(card, monkeypatch, capsys):
     monkeypatch.setitem(globals(), "here", False)
-    chosen = hardware.choose(ModelConfig())
+    chosen = hardware.choose(ModelConfig(), trains=True)
     assert card.unusable() in passed_over(chosen)
     assert f"running on {chosen.name}. libcard 1" in capsys.readouterr().err
     hardware.choose(ModelConfig(backend="cpu"))
@@ -101,7 +101,7 @@ def test_choosing_sets_the_variables_of_training(card, monkeypatch):
     monkeypatch.setattr(Card, "unusable", lambda self: None)
     monkeypatch.setenv("CARD_TIMEOUT", "9")
     monkeypatch.delenv("CARD_TIMEOUT")
-    hardware.choose(ModelConfig())
+    hardware.choose(ModelConfig(), trains=True)
     import os
 
     assert os.environ["CARD_TIMEOUT"] == "600"
@@ -111,8 +111,10 @@ def test_devices_that_are_not_used_are_mentioned(card, monkeypatch, capsys):
     monkeypatch.setattr(Card, "unusable", lambda self: None)
     monkeypatch.setattr(Card, "count", lambda self: 8)
     monkeypatch.delenv("NPROC_PER_NODE", raising=False)
-    hardware.choose(ModelConfig())
+    hardware.choose(ModelConfig(), trains=True)
     assert "8 devices can be seen and one is used" in capsys.readouterr().out
-    monkeypatch.setenv("NPROC_PER_NODE", "1")
     hardware.choose(ModelConfig())
+    hardware.choose(ModelConfig(device_map="auto"), trains=True)
+    monkeypatch.setenv("NPROC_PER_NODE", "1")
+    hardware.choose(ModelConfig(), trains=True)
     assert capsys.readouterr().out == ""
