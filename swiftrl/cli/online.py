@@ -109,26 +109,26 @@ def _refuse(settings: Settings) -> None:
 
 
 def _found(settings: Settings, name: str) -> Resolved:
-    config = replace(settings[ModelConfig], model=name, model_type=None, adapters=[])
+    config = replace(
+        settings[ModelConfig], model=name, model_type=None, model_revision=None, adapters=[]
+    )
     return find_model(config, "--reward_model")
 
 
-def _model_rewards(settings: Settings, backend: Backend) -> list[Reward]:
-    """Load the reward models, each with its own template."""
+def _model_rewards(settings: Settings, backend: Backend, functions: list[str]) -> list[Reward]:
+    """Load the reward models, each with its own template, beside functions of these names."""
     names = settings[RewardConfig].reward_model
     rewards = []
     for name in names:
         resolved = _found(settings, name)
         loaded = load_model(resolved, settings[ModelConfig], backend, scores=1)
         template = Template.load(loaded.tokenizer, options=TemplateOptions())
-        text = loaded.model.config.get_text_config(decoder=True)
         model = RewardModel(
             loaded.model.requires_grad_(False),
             template,
             max_batch_size=settings[TrainConfig].per_device_train_batch_size,
-            max_length=getattr(text, "max_position_embeddings", None),
         )
-        rewards.append(model_reward(model_reward_name(name, names), name, model))
+        rewards.append(model_reward(model_reward_name(name, [*names, *functions]), name, model))
     return rewards
 
 
@@ -194,7 +194,7 @@ def make_rollouts(
         shown_token_ids=template.mark_token_ids,
     )
     loaded = load_rewards(rewards, max_completion_length=algorithm.config.max_completion_length)
-    loaded += _model_rewards(settings, backend)
+    loaded += _model_rewards(settings, backend, [reward.name for reward in loaded])
     return Rollouts(
         prompts,
         algorithm,

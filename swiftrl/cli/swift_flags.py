@@ -7,8 +7,7 @@ __all__ = ["why_refused"]
 ONLINE = "belongs to a part of online reinforcement learning that this version does not have " \
     "(PPO, several updates a rollout, dynamic sampling, agents); leave it out."  # fmt: skip
 VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
-SCALE = "a model is not spread over several devices of a process here: with "\
-    "NPROC_PER_NODE=auto, --fsdp fsdp2 or --deepspeed zero3 divides it by processes."  # fmt: skip
+SCALE = "use --device_map and --max_memory, which spread a model over all devices."
 QUANT = "quantisation is not part of this version; load the model in bfloat16."
 TUNER = "this tuner is not part of this version; --tuner_type lora or full, with use_dora, "\
     "use_rslora or --init_weights."  # fmt: skip

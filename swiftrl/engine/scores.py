@@ -27,19 +27,16 @@ class RewardModel:
         model: for sequence classification, on its device.
         template: of the model.
         max_batch_size: conversations of a forward pass.
-        max_length: longest conversation in tokens; None for no limit.
     """
 
-    def __init__(
-        self, model: Any, template: Renders, *, max_batch_size: int = 8,
-        max_length: int | None = None,
-    ) -> None:  # fmt: skip
-        self.model, self.template = model, template
-        self.max_batch_size, self.max_length = max_batch_size, max_length
+    def __init__(self, model: Any, template: Renders, *, max_batch_size: int = 8) -> None:
+        self.model, self.template, self.max_batch_size = model, template, max_batch_size
+        text = model.config.get_text_config(decoder=True)
+        self.max_length: int | None = getattr(text, "max_position_embeddings", None)
 
     @torch.no_grad()
     def __call__(self, conversations: Sequence[Conversation]) -> list[list[float] | None]:
-        """Return the K scores of each conversation, None where it is too long.
+        """Return the K scores of each conversation, None where it has too many tokens.
 
         Raises:
             TemplateError: the template refuses a conversation.

@@ -11,6 +11,7 @@ over a step do not depend on who has which row.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -150,6 +151,8 @@ class Feed:
 
     def _make_step(self, bounds: tuple[int, int]) -> list[MicroBatch]:
         pick = self._picker(bounds)
+        if self.contrast:  # rows are looked at several times, and their pictures read each time
+            pick = functools.cache(pick)
         batches = []
         for positions in self._passes(*bounds):
             first = positions[0]

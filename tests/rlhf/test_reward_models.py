@@ -3,6 +3,7 @@
 import json
 import math
 
+import device
 import pytest
 import torch
 from peft import PeftModel
@@ -18,12 +19,18 @@ from transformers import (
 from swiftrl.cli.main import main
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import Tree, pack
+from swiftrl.engine.scores import RewardModel
 from swiftrl.models.builtin_models import builtin_path
+from swiftrl.models.config import ModelConfig
+from swiftrl.models.load import load_model
+from swiftrl.models.resolve import resolve
 from swiftrl.rlhf.algorithm import LossInputs
 from swiftrl.rlhf.algorithms.rm import Rm, RmConfig
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.reward_losses import bradley_terry_loss, centring_loss
+from swiftrl.rlhf.rewards.models import model_reward, model_reward_name
 from swiftrl.rlhf.score_ends import at_ends
+from swiftrl.templates.template import Template
 
 SHAPE = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -241,3 +248,21 @@ def test_weights_count_reward_models(tmp_path, capsys):
     words = ["--reward_model", "a", "b", "--reward_funcs", "builtin", "--reward_weights", "1"]
     assert rollouts(tmp_path, *words) == 2
     assert "1 numbers for 3 rewards (builtin a b)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("completion", ["", "<image>", "<|im_end|>", "<think>no end", " "])
+def test_any_completion_can_be_scored(completion):
+    """What a model writes is text, whatever a row of data would mean by it."""
+    resolved = resolve("builtin:tiny-instruct")
+    loaded = load_model(resolved, ModelConfig(torch_dtype="float32"), device.backend(), scores=1)
+    template = Template.load(loaded.tokenizer)
+    reward = model_reward("rm", "rm", RewardModel(loaded.model, template))
+    prompt = [{"role": "user", "content": "2 + 3 = ?"}]
+    (value,) = reward.function(prompts=[prompt], completions=[completion])
+    assert value is not None
+    assert math.isfinite(value)
+
+
+def test_names_of_reward_models_do_not_hide_others():
+    assert model_reward_name("a/rm", ["a/rm", "format"]) == "rm"
+    assert model_reward_name("a/format", ["a/format", "format"]) == "a/format"

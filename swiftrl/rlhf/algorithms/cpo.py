@@ -12,9 +12,10 @@ from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from swiftrl.rlhf.algorithms.simpo import SimpoConfig
     from swiftrl.rlhf.pairs import PairLogps
 
-__all__ = ["ALGORITHM", "Cpo", "CpoConfig"]
+__all__ = ["ALGORITHM", "Cpo", "CpoConfig", "check_ranges"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,22 @@ class CpoConfig:
     )
 
 
+def check_ranges(config: CpoConfig | SimpoConfig) -> None:
+    """Refuse settings out of range that losses without a reference share.
+
+    Raises:
+        ConfigError: it names the setting and its range.
+    """
+    if config.beta <= 0:
+        raise ConfigError(f"--beta {config.beta}: expected a number above 0.")
+    if config.cpo_alpha < 0:
+        raise ConfigError(f"--cpo_alpha {config.cpo_alpha}: expected 0 or more.")
+    if not 0 <= config.label_smoothing < 0.5:
+        raise ConfigError(
+            f"--label_smoothing {config.label_smoothing}: expected 0 up to, not including, 0.5."
+        )
+
+
 class Cpo(Algorithm[CpoConfig]):
     """CPO: the chosen reply is learnt and set apart from the rejected one; no reference."""
 
@@ -50,14 +67,7 @@ class Cpo(Algorithm[CpoConfig]):
 
     def __init__(self, config: CpoConfig) -> None:
         super().__init__(config)
-        if config.beta <= 0:
-            raise ConfigError(f"--beta {config.beta}: expected a number above 0.")
-        if config.cpo_alpha < 0:
-            raise ConfigError(f"--cpo_alpha {config.cpo_alpha}: expected 0 or more.")
-        if not 0 <= config.label_smoothing < 0.5:
-            raise ConfigError(
-                f"--label_smoothing {config.label_smoothing}: expected 0 up to, not including, 0.5."
-            )
+        check_ranges(config)
         if config.label_smoothing and config.loss_type in ("hinge", "ipo"):
             raise ConfigError(
                 f"--label_smoothing {config.label_smoothing}: --loss_type {config.loss_type} has "

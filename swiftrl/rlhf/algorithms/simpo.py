@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from swiftrl.core.config import setting
-from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
+from swiftrl.rlhf.algorithms.cpo import check_ranges
 
 __all__ = ["ALGORITHM", "Simpo", "SimpoConfig"]
 
@@ -38,14 +38,7 @@ class Simpo(Algorithm[SimpoConfig]):
 
     def __init__(self, config: SimpoConfig) -> None:
         super().__init__(config)
-        if config.beta <= 0:
-            raise ConfigError(f"--beta {config.beta}: expected a number above 0.")
-        if config.cpo_alpha < 0:
-            raise ConfigError(f"--cpo_alpha {config.cpo_alpha}: expected 0 or more.")
-        if not 0 <= config.label_smoothing < 0.5:
-            raise ConfigError(
-                f"--label_smoothing {config.label_smoothing}: expected 0 up to, not including, 0.5."
-            )
+        check_ranges(config)
 
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the loss (eq. 6, with the chosen reply's likelihood), counted in pairs."""

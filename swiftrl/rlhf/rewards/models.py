@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from swiftrl.core.errors import ConfigError
-from swiftrl.core.messages import Conversation
-from swiftrl.data.rows import Instruction, Origin, RawRow
-from swiftrl.data.schema import to_row
+from swiftrl.core.messages import Conversation, Message
 from swiftrl.engine.scores import RewardModel
 from swiftrl.rlhf.rewards.reward import Reward
 
 __all__ = ["check_scores", "model_reward", "model_reward_name"]
-
-_COMPLETION = Origin("completion", 1)
 
 
 def check_scores(name: str, scores: int | None) -> None:
@@ -34,7 +30,12 @@ def check_scores(name: str, scores: int | None) -> None:
 
 
 def model_reward_name(name: str, others: Sequence[str]) -> str:
-    """Return under which name a reward model is reported: its folder's, if no other has it."""
+    """Return under which name a reward model is reported: its folder's, if no other has it.
+
+    Args:
+        name: as given.
+        others: every reward of the run, this one among them.
+    """
     short = name.rstrip("/").rpartition("/")[2]
     taken = [other.rstrip("/").rpartition("/")[2] for other in others]
     return short if taken.count(short) == 1 else name
@@ -51,7 +52,6 @@ def model_reward(name: str, source: str, model: RewardModel) -> Reward:
 
 
 def _conversation(prompt: Sequence[Mapping[str, Any]], completion: str) -> Conversation:
-    messages = [*prompt, {"role": "assistant", "content": completion}]
-    row = to_row(RawRow(_COMPLETION, {"messages": messages}), "instruction")
-    assert isinstance(row, Instruction)
-    return row.conversation
+    """Return the texts as they are: what a model wrote is no row of data, and may hold anything."""
+    turns = [Message(turn["role"], str(turn.get("content") or "")) for turn in prompt]
+    return Conversation((*turns, Message("assistant", completion)))
