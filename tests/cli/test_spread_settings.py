@@ -31,3 +31,9 @@ def test_several_processes_cannot_spread(tmp_path, capsys, monkeypatch):
 def test_one_device_is_no_spread(tmp_path):
     words = ["--device_map", "auto", "--max_steps", "1", "--per_device_train_batch_size", "2"]
     assert main([*RUN, "--output_dir", str(tmp_path), "--use_cpu", "true", *words]) == 0
+
+
+def test_plans_do_not_spread(capsys):
+    words = ["plan", "rlhf", "--model", "builtin:tiny-instruct", "--device_map", "auto"]
+    assert main([*words, "--dataset", "builtin:preferences#4"]) == 2
+    assert "--device_map: plans are of one device" in capsys.readouterr().err

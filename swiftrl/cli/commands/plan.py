@@ -9,7 +9,9 @@ from swiftrl.cli.commands import pt, rlhf, sft
 from swiftrl.cli.plan_config import PlanConfig
 from swiftrl.cli.training import training_groups
 from swiftrl.core.config import Settings
+from swiftrl.core.errors import ConfigError
 from swiftrl.core.parse import flag_values
+from swiftrl.models.config import ModelConfig
 from swiftrl.rlhf.config import ReferenceConfig
 
 _COMMANDS = {"rlhf": rlhf.COMMAND, "sft": sft.COMMAND, "pt": pt.COMMAND}
@@ -45,6 +47,11 @@ def run(settings: Settings) -> int:
     from swiftrl.cli.planning import plan
     from swiftrl.rlhf.algorithm import ALGORITHMS
 
+    if settings[ModelConfig].device_map is not None:
+        raise ConfigError(
+            "--device_map: plans are of one device, or of processes that share a model (--fsdp, "
+            "--deepspeed). Leave it out, and give all devices' memory together as --device_memory."
+        )
     name = settings[PlanConfig].command
     if name == "rlhf":
         name = settings[rlhf.RlhfConfig].rlhf_type
