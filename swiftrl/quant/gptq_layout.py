@@ -90,13 +90,13 @@ class GptqLayout:
     def dequantise(
         self, tensors: Mapping[str, Tensor], scheme: Scheme, dtype: torch.dtype
     ) -> Tensor:
-        """Return the weight [O, I]; without `g_idx`, inputs are taken to lie in order."""
+        """Return the weight [O, I]; `g_idx` is read where the scheme says `act_order`."""
         return dequantise_inputs_first(
             unpack(tensors["qweight"], scheme.bits),
             tensors["scales"],
             self._zeros(tensors, scheme),
             dtype,
-            tensors.get("g_idx"),
+            tensors.get("g_idx") if scheme.act_order else None,
         )
 
     def to_config(self, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:

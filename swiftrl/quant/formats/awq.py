@@ -16,7 +16,7 @@ from torch import Tensor
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.quant.grouped import dequantise_inputs_first
-from swiftrl.quant.pack import pack, unpack, words_for
+from swiftrl.quant.pack import pack, words_for
 from swiftrl.quant.scheme import QuantWeight, Scheme
 
 __all__ = ["FORMAT"]
@@ -24,8 +24,6 @@ __all__ = ["FORMAT"]
 _BITS = 4
 _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Which of a word's eight outputs each of its places holds, the lowest bits first."""
-_PLACE = (0, 4, 1, 5, 2, 6, 3, 7)
-"""Where in its word each of eight outputs is."""
 
 
 class AwqLayout:
@@ -120,10 +118,14 @@ def _pack_outputs(values_OX: Tensor) -> Tensor:
 
 def _unpack_outputs(words_XW: Tensor) -> Tensor:
     """Return the values, [X, O] uint8."""
-    place = torch.tensor(_PLACE, device=words_XW.device)
     rows = words_XW.shape[0]
-    values = unpack(words_XW.t(), _BITS).view(-1, 8, rows)[:, place]
-    return values.view(-1, rows).t().contiguous()
+    values = torch.empty(rows, words_XW.shape[1], 8, dtype=torch.uint8, device=words_XW.device)
+    for half in range(2):
+        # Every second place, as the bytes of a word, the lowest first.
+        places = ((words_XW >> (_BITS * half)) & 0x0F0F0F0F).view(torch.uint8)
+        for byte, place in enumerate(places.view(rows, -1, 4).unbind(-1)):
+            values[..., _ORDER[2 * byte + half]] = place
+    return values.view(rows, -1)
 
 
 FORMAT = AwqLayout()
