@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import device
 import pytest
 import torch
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.quant.format import FORMATS, Format
 from swiftrl.quant.scheme import QuantWeight, Scheme
-from tests import device
 
 _OUTPUTS, _INPUTS = 64, 128
 _HELD = [

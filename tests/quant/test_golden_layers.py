@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import device
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from swiftrl.quant.format import FORMATS
 from swiftrl.quant.scheme import QuantWeight, Scheme
-from tests import device
 
 _FOLDER = Path(__file__).parent / "golden"
 _FILES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import device
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,6 @@ import torch.nn.functional as F
 from swiftrl.quant.format import FORMATS
 from swiftrl.quant.linear import QuantLinear, of_format
 from swiftrl.quant.scheme import QuantWeight, Scheme
-from tests import device
 
 _INPUTS, _OUTPUTS = 64, 96
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import device
 import pytest
 import torch
 from hypothesis import given
@@ -9,7 +10,6 @@ from hypothesis import strategies as st
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.quant.pack import BITS, pack, unpack
-from tests import device
 
 
 def _values(count: int, columns: int, bits: int, seed: int = 0) -> torch.Tensor:
