@@ -88,7 +88,8 @@ class SplitExperts(nn.Module):
         if self.own_gate is not None:
             inner = self.own_gate(self, torch.cat([gate, up], dim=-1))
         else:
-            inner = self.act_fn(gate) * up
+            activation: Any = self.act_fn
+            inner = activation(gate) * up
         return getattr(expert, names.down)(inner)
 
 
