@@ -13,6 +13,7 @@ from swiftrl.cli import hardware
 from swiftrl.cli.loading import find_model, load_template
 from swiftrl.cli.online import load_prompts, make_rollouts
 from swiftrl.cli.reference import find_reference, set_reference
+from swiftrl.cli.teacher import check_teacher, rewriting, set_teacher
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError, SwiftRLError
@@ -104,6 +105,8 @@ def _train(
     resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))
     if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
         processes.main_first(lambda: find_reference(settings))
+    if algorithm.distance is not None:
+        processes.main_first(lambda: check_teacher(settings, resolved))
     _check_divisible(settings, algorithm, resolved)
     preflight(
         [*settings[DataConfig].dataset, *settings[DataConfig].val_dataset],
@@ -140,6 +143,9 @@ def _train(
     if algorithm.needs_reference:
         processes.at("preparing the reference")
         set_reference(settings, policy, rows, held_out, backend=backend)
+    if algorithm.distance is not None:
+        processes.at("loading the teacher")
+        set_teacher(settings, algorithm, policy, backend)
     policy.share_tokens(processes.sequence)
     train_data, measured = _fed(run, rows, held_out, policy, template, loaded)
     trainer = Trainer(
@@ -153,6 +159,7 @@ def _train(
         backend=backend,
         parallel=policy.parallel,
         settings=settings.as_dict(),
+        rewriting=rewriting(settings, algorithm, policy, template, loaded, processes),
         companions=[part for part in (loaded.tokenizer, loaded.processor) if part is not None],
         compute_dtype=policy.compute_dtype,
         shuffle=settings[DataConfig].dataset_shuffle,
@@ -272,7 +279,6 @@ def _context_length(resolved: Resolved) -> int | None:
 
 def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     settings, algorithm = run.settings, run.algorithm
-    online = isinstance(algorithm, OnlineAlgorithm)
     model = _trainable(settings, loaded)
     # Counted before the weights are laid out over the processes.
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -286,7 +292,7 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
         compiled=settings[TrainConfig].torch_compile,
         offload=settings[TrainConfig].activation_cpu_offload,
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
-        temperature=algorithm.config.temperature if online else 1.0,
+        temperature=algorithm.temperature,
         pictures=picture_probe(template),
         parallel=run.parallel,
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from swiftrl.rlhf.divergence import Distance
+
 __all__ = ["ALGORITHMS", "Algorithm", "LossInputs", "LossOutput", "RowKind"]
 
 RowKind = Literal["preference", "instruction", "text", "labelled", "prompt"]
@@ -37,6 +39,8 @@ class LossInputs:
         columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
         sequence_values: further numbers of the sequences by name, [B] float32 (advantages).
         token_values: further numbers of the tokens by name, [N] float32 (engine_logps).
+        distances: [N] what is still to be learnt from a teacher, nats, float32, with gradient, of
+            algorithms that have one; `logps` then has none.
         scores: [B, K] float32 with gradient, of algorithms with a head of scores; `logps` is
             then empty.
         statistics: means over the whole optimizer step of what `estimate` gave, by name.
@@ -51,9 +55,16 @@ class LossInputs:
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     sequence_values: Mapping[str, Tensor] = field(default_factory=dict)
     token_values: Mapping[str, Tensor] = field(default_factory=dict)
+    distances: Tensor | None = None
     scores: Tensor | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
     training: bool = True
+
+    @property
+    def trained(self) -> Tensor:
+        """What the gradient goes through."""
+        found = self.scores if self.distances is None else self.distances
+        return self.logps if found is None else found
 
     def per_sequence(self, values_N: Tensor) -> Tensor:
         """Return [B] sums of [N] values over each sequence's tokens (float32 or wider)."""
@@ -113,6 +124,16 @@ class Algorithm(ABC, Generic[Settings]):
     def needs_reference(self) -> bool:
         """Whether `LossInputs.ref_logps` must be there."""
         return False
+
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by."""
+        return 1.0
+
+    @property
+    def distance(self) -> Distance | None:
+        """What is measured between model and teacher; None for algorithms without a teacher."""
+        return None
 
     @property
     def coupled(self) -> bool:

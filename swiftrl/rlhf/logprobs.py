@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from swiftrl.backends.products import rows_in_cache
 
-__all__ = ["LogitTerms", "linear_logprobs", "module_logprobs"]
+__all__ = ["CHUNK", "LinearHead", "LogitTerms", "linear_logprobs", "module_logprobs"]
 
 CHUNK = 256
 """Tokens of a chunk: 32 MiB of float32 logits for a vocabulary of 32k."""
@@ -64,7 +64,7 @@ class LogitTerms:
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
+class LinearHead:
     """A linear head and how its output is read.
 
     Attributes:
@@ -132,7 +132,7 @@ class _FrozenHead(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, target_ids: Tensor, head: _Head) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, target_ids: Tensor, head: LinearHead) -> Tensor:
         direction = torch.empty_like(hidden)
         logps, factor = [], 1.0
         for rows, _, raw in head.chunks(hidden):
@@ -168,7 +168,7 @@ class _TrainedHead(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, head: _Head
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, head: LinearHead
     ) -> tuple[Tensor, Tensor]:
         logps, entropies = _forward(hidden, ids, head, want_entropy=True)
         assert entropies is not None
@@ -179,7 +179,7 @@ class _TrainedHead(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, ids, entropies = ctx.saved_tensors
-        head: _Head = ctx.head
+        head: LinearHead = ctx.head
         d_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         # Gathered weights may be narrow; sums over chunks are not.
         wide = torch.promote_types(weight.dtype, torch.float32)
@@ -205,7 +205,7 @@ class _TrainedHead(torch.autograd.Function):
 
 
 def _forward(
-    hidden: Tensor, ids: Tensor, head: _Head, *, want_entropy: bool
+    hidden: Tensor, ids: Tensor, head: LinearHead, *, want_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     logps, entropies = [], []
     for rows, _, raw in head.chunks(hidden):
@@ -255,7 +255,7 @@ def linear_logprobs(
     terms = LogitTerms(logit_scale, soft_cap, temperature)
     products = products or hidden.dtype
     frozen_bias = None if bias is None else bias.detach().to(products)
-    head = _Head(weight.detach().to(products), frozen_bias, terms, products, chunk)
+    head = LinearHead(weight.detach().to(products), frozen_bias, terms, products, chunk)
     if not len(target_ids):
         empty = hidden.sum() * 0.0 + hidden.new_zeros(0, dtype=torch.float32)
         return empty, empty if want_entropy else None

@@ -62,6 +62,11 @@ class OnlineAlgorithm(Algorithm[Settings]):
         super().__init__(config)
         _check(config)
 
+    @property
+    def temperature(self) -> float:
+        """What the logits are divided by, in training as in sampling."""
+        return self.config.temperature
+
     @abstractmethod
     def advantages(self, rewards: Tensor, group_index: Tensor) -> Tensor:
         """Return the advantage of each of a step's replies.

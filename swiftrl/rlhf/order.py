@@ -108,6 +108,7 @@ class Feed:
         rank: of this process, or group of them.
         world_size: how many there are.
         contrast: whether micro-batches carry their prompts with other rows' replies too.
+        dealt: processes share a step's rows by their tokens; False: in the order of the stream.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Feed:
         rank: int = 0,
         world_size: int = 1,
         contrast: bool = False,
+        dealt: bool = True,
     ) -> None:
         self.contrast = contrast
         self.data, self.seed, self.shuffle = data, seed, shuffle
@@ -130,7 +132,9 @@ class Feed:
         if self.num_rows == 0:
             raise DataError("there are no rows to train on.")
         # A single process keeps the order of the stream.
-        self._tokens: np.ndarray | None = getattr(data, "lengths", None) if world_size > 1 else None
+        self._tokens: np.ndarray | None = None
+        if dealt and world_size > 1:
+            self._tokens = getattr(data, "lengths", None)
         self._orders: dict[int, np.ndarray] = {}
         self._stream: Iterator[Any] | None = None
 

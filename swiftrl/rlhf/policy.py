@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from swiftrl.models.spread import is_spread
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.compiling import compile_layers, uncompiled
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.divergence import Distance
 from swiftrl.rlhf.fused import fuse
 from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch, vocabulary_size
 from swiftrl.rlhf.offload import activations_on_host
@@ -34,6 +35,7 @@ from swiftrl.rlhf.reference import (
 )
 from swiftrl.rlhf.score_ends import at_ends
 from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
+from swiftrl.rlhf.teaching import Teacher
 from swiftrl.rlhf.tree_attention import AttentionKernel, register
 from swiftrl.rlhf.widen import widen
 
@@ -102,6 +104,7 @@ class Policy:
         self._probes = [batch for batch in (text, pictures) if batch is not None and probe]
         self._scorer = self._score(model, temperature)
         self._reference: Reference | None = None
+        self._teacher: Teacher | None = None
         if gradient_checkpointing:
             _checkpoint_gradients(model)
         if compiled:
@@ -109,10 +112,27 @@ class Policy:
 
     def logprobs(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
         """Return log-probabilities [N] (and entropies) of the batch's trained tokens."""
+        with self._offloading():
+            return self._scorer(batch, entropy=entropy)
+
+    def distances(self, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """Return [N] how far from the teacher, with gradient, and [N] log-probabilities, without.
+
+        Raises:
+            ConfigError: no teacher was set.
+        """
+        if self._teacher is None:
+            raise ConfigError("this algorithm needs a teacher: give --teacher_model.")
+        with self._offloading():
+            return self._teacher.distances(self._scorer, batch)
+
+    @contextmanager
+    def _offloading(self) -> Iterator[None]:
         if self._offload and torch.is_grad_enabled():
             with activations_on_host(self.model):
-                return self._scorer(batch, entropy=entropy)
-        return self._scorer(batch, entropy=entropy)
+                yield
+        else:
+            yield
 
     def scores(self, batch: TreeBatch) -> Tensor:
         """Return [B, K] scores of the sequences, of a model with a head of scores."""
@@ -166,6 +186,35 @@ class Policy:
         """Take the model as it is now, copied and frozen, as the reference."""
         self.refer_to(copy.deepcopy(self.model))
 
+    def learn_from(self, model: nn.Module, distance: Distance) -> None:
+        """Take another model as the teacher; it is frozen, and whole in each process.
+
+        Args:
+            model: a causal language model with the same tokens, on the policy's device.
+            distance: what is measured.
+
+        Raises:
+            ModelError: its head is no plain linear layer.
+        """
+        model.requires_grad_(False)
+        whole = Replicated(self.parallel.processes)
+        scorer = self._score(model, self._temperature, whole)
+        # Either may have outputs beyond the tokens, which pad its head.
+        rows = min(map(vocabulary_size, (causal_lm(self.model), causal_lm(model))))
+        scorer.linear_head(rows)
+        self._teacher = Teacher(scorer, distance, rows)
+
+    @property
+    def teacher_model(self) -> nn.Module:
+        """The model that `learn_from` was given."""
+        assert self._teacher is not None
+        return self._teacher.scorer.model
+
+    def teacher_generating(self) -> AbstractContextManager[None]:
+        """Give the teacher its ordinary attention for a while."""
+        assert self._teacher is not None
+        return self._teacher.scorer.plain_attention()
+
     def precompute(self, folder: Path) -> Precomputed:
         """Keep the reference's log-probabilities in `folder`; call `prepare` on what comes back.
 
@@ -189,17 +238,20 @@ class Policy:
         with self.parallel.whole(self.model), self._scorer.plain_attention():
             yield
 
-    def _score(self, model: nn.Module, temperature: float) -> Scorer:
+    def _score(
+        self, model: nn.Module, temperature: float, parallel: Parallel | None = None
+    ) -> Scorer:
+        parallel = parallel or self.parallel
         compute = self.compute_dtype
-        device = self.parallel.processes.device
+        device = parallel.processes.device
         products = product_dtype(device, compute)
         lm = causal_lm(model)
         probe = probe_batch(vocabulary_size(lm)).to(device)
         if self._fused:
-            for part in self.parallel.parts(model):
+            for part in parallel.parts(model):
                 fuse(causal_lm(part), products, self._kernels)
             # Gathered weights have the type of the computation.
-            if products != compute and not self.parallel.lockstep and widen(lm):
+            if products != compute and not parallel.lockstep and widen(lm):
                 compute = products
         scorer = Scorer(
             model,
@@ -208,9 +260,9 @@ class Policy:
             product_dtype=products,
             kernel=self._kernel,
             temperature=temperature,
-            inside=self.parallel.run,
-            idle=probe if self.parallel.lockstep else None,
-            most=self.parallel.processes.most if self.parallel.lockstep else None,
+            inside=parallel.run,
+            idle=probe if parallel.lockstep else None,
+            most=parallel.processes.most if parallel.lockstep else None,
         )
         if self._fused:
             with evaluating(model):

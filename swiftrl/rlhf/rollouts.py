@@ -31,6 +31,7 @@ from swiftrl.rlhf.rewards.reward import Reward
 from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
 from swiftrl.rlhf.rollout_metrics import length_sums, reward_sums, spread_sums
 from swiftrl.rlhf.steps import Sums, evened, merged
+from swiftrl.rlhf.writing import Writer, write_replies
 from swiftrl.templates.encoding import Encoded
 from swiftrl.templates.template import Template
 
@@ -171,14 +172,15 @@ class Rollouts:
             stop=tuple(config.stop_words),
             seed=self.seed,
         )
-        # Processes that share rows share the writing of their replies.
-        group = self.processes.sequence
-        mine = group.shares(len(prompts))
-        own = slice(mine.start, mine.stop)
-        ids = [prompt.token_ids for prompt in prompts[own]]
-        with self.policy.generating():
-            written = self.engine.generate(ids, sampling, n, media[own], first=first + mine.start)
-        return [replies for part in group.gather(written) for replies in part]
+        return write_replies(
+            Writer(self.engine, self.policy.generating),
+            self.processes,
+            [prompt.token_ids for prompt in prompts],
+            media,
+            sampling,
+            first=first,
+            n=n,
+        )
 
     def _media(self, prompt: EncodedPrompt) -> dict[str, Any]:
         return self.template.media_tensors(prompt.row.conversation)

@@ -19,7 +19,7 @@ from swiftrl.models.backbone import backbone_of, text_part
 from swiftrl.models.heads import score_head
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
 from swiftrl.rlhf.logit_terms import find_ending
-from swiftrl.rlhf.logprobs import linear_logprobs, module_logprobs
+from swiftrl.rlhf.logprobs import CHUNK, LinearHead, LogitTerms, linear_logprobs, module_logprobs
 from swiftrl.rlhf.media_inputs import media_rows, media_tree
 from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
 from swiftrl.rlhf.parallel.sequence_rotary import rotaries_by_length, turned_as_whole
@@ -33,9 +33,11 @@ from swiftrl.rlhf.tree_attention import (
     use_attention,
 )
 
-__all__ = ["Inside", "Scorer", "TokenLogprobs", "causal_lm"]
+__all__ = ["Inside", "Read", "Scorer", "TokenLogprobs", "causal_lm"]
 
 _Values = tuple[Tensor, Tensor | None]
+Read = Callable[[Tensor, Tensor], _Values]
+"""From hidden states [n, D] and which of the N trained tokens they predict, to values of these."""
 Inside = Callable[[nn.Module, Callable[[], _Values]], _Values]
 """Runs work with a model where its weights can be read (`Parallel.run`)."""
 
@@ -127,11 +129,63 @@ class Scorer:
 
     def __call__(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
         """Return the log-probabilities of the batch's trained tokens, with gradient."""
+
+        def read(of: TreeBatch) -> Read:
+            return lambda hidden, index: self._read(hidden, of.target_ids[index], entropy)
+
+        return TokenLogprobs(*self.run(batch, read))
+
+    def states(self, batch: TreeBatch) -> Tensor:
+        """Return [N, D] what the head reads to predict each trained token."""
+
+        def read(of: TreeBatch) -> Read:
+            return lambda hidden, index: (self.before_head(hidden), None)
+
+        return self.run(batch, read)[0]
+
+    @property
+    def head(self) -> nn.Module:
+        """The language-model head."""
+        return self._backbone.head
+
+    @property
+    def terms(self) -> LogitTerms:
+        """What becomes of the head's output."""
+        return LogitTerms() if self._ending is None else self._ending.terms
+
+    def linear_head(self, vocabulary: int) -> LinearHead:
+        """Return how the first `vocabulary` logits come from what `states` gives.
+
+        Raises:
+            ModelError: the head is no plain linear layer.
+        """
+        head, ending = self._backbone.head, self._ending
+        if type(head) is not nn.Linear or ending is None:
+            raise ModelError(
+                f"{type(self._lm).__name__}: its head is no plain linear layer "
+                f"({type(head).__name__}), so it cannot teach. Merge its adapters first."
+            )
+        products = self.product_dtype or self.compute_dtype
+        bias = ending.bias(head)
+        return LinearHead(
+            head.weight[:vocabulary].detach().to(products),
+            None if bias is None else bias[:vocabulary].detach().to(products),
+            ending.terms,
+            products,
+            CHUNK,
+        )
+
+    def run(self, batch: TreeBatch, read: Callable[[TreeBatch], Read]) -> _Values:
+        """Return what is read from the hidden states, in the computation's type and place.
+
+        Args:
+            batch: whose trained tokens are read.
+            read: gives the function that reads, of the batch that really runs.
+        """
         if self._idle is not None and not len(batch.target_ids):
-            found = self(self._idle, entropy=entropy)
-            nothing = None if found.entropy is None else found.entropy[:0]
-            return TokenLogprobs(found.logps[:0], nothing)
-        return TokenLogprobs(*self._inside(self.model, lambda: self._values(batch, entropy)))
+            values, others = self.run(self._idle, read)
+            return values[:0], None if others is None else others[:0]
+        return self._inside(self.model, lambda: self._values(batch, read(batch)))
 
     def share_tokens(self, group: SequenceGroup) -> None:
         """Run on a part of each batch's tokens from now on, and the group's others on the rest.
@@ -142,23 +196,23 @@ class Scorer:
         self._turning = rotaries_by_length(self._lm) if group.size > 1 else []
         self._group = group
 
-    def _values(self, batch: TreeBatch, entropy: bool) -> _Values:
+    def _values(self, batch: TreeBatch, read: Read) -> _Values:
         device_type = batch.token_ids.device.type
         narrow = self.compute_dtype != torch.float32
         with torch.autocast(
             device_type, dtype=self.compute_dtype if narrow else None, enabled=narrow
         ):
             if self._group.size > 1:
-                return self._shared(batch, entropy)
-            hidden = self._hidden(batch)
-            return self._read(hidden, batch.target_ids, entropy)
+                return self._shared(batch, read)
+            everything = torch.arange(len(batch.target_ids), device=batch.target_ids.device)
+            return read(self._hidden(batch), everything)
 
-    def _shared(self, batch: TreeBatch, entropy: bool) -> _Values:
+    def _shared(self, batch: TreeBatch, read: Read) -> _Values:
         """The same, together with the other processes of the group."""
         part = cut(batch, self._group)
         hidden = self._packed(part.batch, part.source_index, part)
-        logps, entropies = self._read(hidden, batch.target_ids[part.mine], entropy)
-        return part.whole(logps), None if entropies is None else part.whole(entropies)
+        values, others = read(hidden, part.mine)
+        return part.whole(values), None if others is None else part.whole(others)
 
     def shorten(self, probe: TreeBatch) -> bool:
         """Leave tokens that nobody reads out of the last layer's MLP, if that changes nothing.
@@ -258,8 +312,7 @@ class Scorer:
         if ending is None:
             with torch.autocast(hidden.device.type, enabled=False):
                 return head(hidden.float()), None
-        if ending.before_head is not None:
-            hidden = ending.before_head(hidden)
+        hidden = self.before_head(hidden)
         if type(head) is not nn.Linear:
             return module_logprobs(hidden, head, ids, terms=ending.terms, want_entropy=entropy)
         return linear_logprobs(
@@ -272,4 +325,11 @@ class Scorer:
             temperature=ending.terms.temperature,
             want_entropy=entropy,
             products=self.product_dtype,
+        )
+
+    def before_head(self, hidden: Tensor) -> Tensor:
+        """Return what the head reads, from what the backbone gives."""
+        ending = self._ending
+        return (
+            hidden if ending is None or ending.before_head is None else ending.before_head(hidden)
         )

@@ -47,6 +47,10 @@ class PolicyLike(Protocol):
         """[B, K] scores of the sequences, with gradient."""
         ...
 
+    def distances(self, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """[N] how far from the teacher, with gradient; [N] log-probabilities, without."""
+        ...
+
     def reference(self, batch: TreeBatch) -> Tensor:
         """[N] the reference's, without gradient."""
         ...
@@ -125,8 +129,7 @@ class Passes:
         for number, micro in enumerate(batches, start=1):
             with self.processes.together():
                 inputs = replace(self._inputs(micro, training=True), statistics=statistics)
-                read = inputs.logps if inputs.scores is None else inputs.scores
-                loss = read[:0].sum()
+                loss = inputs.trained[:0].sum()
                 if micro.batch.num_sequences:
                     output = self.algorithm.loss(inputs)
                     outputs.append(output)
@@ -214,9 +217,10 @@ class Passes:
             if self.algorithm.needs_reference:
                 empty = not len(batch.target_ids) and not self.lockstep
                 reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
-            logps_N = self._logps(micro, batch)
+            logps_N, distances_N = self._values(micro, batch)
         return LossInputs(
             logps=logps_N,
+            distances=distances_N,
             ref_logps=reference_N,
             sequence_index=batch.sequence_index,
             weights=batch.weights,
@@ -243,12 +247,23 @@ class Passes:
         )
 
     def _logps(self, micro: MicroBatch, batch: TreeBatch) -> Tensor:
-        """Return [N] log-probabilities; dropout depends on the seed and the position alone."""
+        """Return [N] log-probabilities."""
+        return self._values(micro, batch)[0]
+
+    def _values(self, micro: MicroBatch, batch: TreeBatch) -> tuple[Tensor, Tensor | None]:
+        """Return [N] log-probabilities, and distances from a teacher if there is one.
+
+        Dropout depends on the seed and the position alone.
+        """
+        taught = self.algorithm.distance is not None
         if not len(batch.target_ids) and not self.lockstep:
-            return batch.weights.new_zeros(0)
-        part = self.processes.sequence.rank
-        torch.manual_seed(_mixed(self.seed, micro.position, part))
-        return self.policy.logprobs(batch).logps
+            nothing = batch.weights.new_zeros(0)
+            return nothing, nothing if taught else None
+        torch.manual_seed(_mixed(self.seed, micro.position, self.processes.sequence.rank))
+        if taught:
+            distances_N, logps_N = self.policy.distances(batch)
+            return logps_N, distances_N
+        return self.policy.logprobs(batch).logps, None
 
     def _gathered(self, parts: Sequence[LossInputs]) -> tuple[LossInputs, slice]:
         """Join all replicas' micro-batches, one's behind the other's.

@@ -31,6 +31,7 @@ from swiftrl.rlhf.schedule import make_schedule
 from swiftrl.rlhf.stepping import StepOutcome, Stepper
 from swiftrl.rlhf.steps import Passes, PolicyLike, Sums
 from swiftrl.rlhf.stopping import StopSignals
+from swiftrl.rlhf.writing import Rewriting
 
 __all__ = ["TrainResult", "Trainer", "default_learning_rate"]
 
@@ -82,6 +83,7 @@ class Trainer:
         compute_dtype: of the forward pass, and of a full model's saved weights.
         shuffle: whether to permute the rows each epoch.
         data_seed: of the permutations; None for config.seed.
+        rewriting: has replies written in place of the rows'; None leaves these as they are.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Trainer:
         compute_dtype: torch.dtype = torch.bfloat16,
         shuffle: bool = True,
         data_seed: int | None = None,
+        rewriting: Rewriting | None = None,
     ) -> None:
         self.policy, self.config, self.processes = policy, config, processes
         parallel = parallel or Replicated(processes)
@@ -118,8 +121,13 @@ class Trainer:
                 rank=processes.replica,
                 world_size=processes.replicas,
                 contrast=algorithm.estimates,
+                # A written reply is decided by its row's place, so that rows keep their order.
+                dealt=rewriting is None,
             )
         )
+        if rewriting is not None:
+            assert isinstance(self.feed, Feed)
+            self.feed = rewriting.of(self.feed)
         self.saver = Saver(
             self.training,
             run_folder,

@@ -14,7 +14,7 @@ from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import did_you_mean
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 
-ABSENT = ("ppo", "gkd")
+ABSENT = ("ppo",)
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def run(settings: Settings) -> int:
 
 
 COMMAND = Command(
-    summary="Align a model with preferences (DPO and its family) or rewards (GRPO).",
-    description="Train a model on preferences, or on rewards for what it writes. --rlhf_type picks "
-    "the algorithm.",
+    summary="Align a model: preferences (DPO and its family), rewards (GRPO), a teacher (GKD).",
+    description="Train a model on preferences, on rewards for what it writes, or on a teacher's "
+    "distributions. --rlhf_type picks the algorithm.",
     groups=groups,
     run=run,
     refuse=refuse,
