@@ -6,9 +6,11 @@ Shapes: N trained tokens, D width of the student, D' of the teacher.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from swiftrl.data.batch import TreeBatch
 from swiftrl.rlhf.divergence import Distance, linear_distances, module_distances
@@ -70,7 +72,10 @@ class Teacher:
             frozen = student.linear_head(self.vocabulary)
             values, logps = linear_distances(*own, frozen, *taught)
         else:
-            values, logps = module_distances(*own, head, student.terms, *taught)
+            # Gathered weights are held by what reads them again in the backward pass.
+            plain = type(head) is nn.Linear
+            given = partial(linear, weight=head.weight, bias=head.bias) if plain else head
+            values, logps = module_distances(*own, given, student.terms, *taught)
         return values.to(index.device), logps.to(index.device)
 
     def _head(self, place: torch.device) -> LinearHead:

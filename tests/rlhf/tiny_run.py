@@ -215,6 +215,9 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         else:
             reference = tiny_model(lora=False, heads=setup.heads, experts=setup.experts)
             policy.refer_to(reference.to(processes.device))
+    if algorithm.distance is not None:
+        teacher = tiny_model(lora=False, seed=9, heads=setup.heads).to(processes.device)
+        policy.learn_from(teacher, algorithm.distance)
     policy.share_tokens(processes.sequence)
     kind = algorithm.row_kind
     return Trainer(

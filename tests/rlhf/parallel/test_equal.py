@@ -17,6 +17,8 @@ CASES = {
     "grpo-lora": Setup({}, "grpo", lora=True),
     "rm-lora": Setup({}, "rm", lora=True),
     "rm-full": Setup({}, "rm", lora=False),
+    "gkd-lora": Setup({}, "gkd", lora=True),
+    "gkd-full": Setup({}, "gkd", lora=False),
     "aot-full": Setup({}, "dpo", {"loss_type": ["aot"]}, lora=False),
     "experts-full": Setup({}, "dpo", lora=False, experts=4),
 }

@@ -33,6 +33,7 @@ CASES = {
     "sft": {"algorithm": "sft"},
     "kto": {"algorithm": "kto"},
     "rm": {"algorithm": "rm"},
+    "gkd": {"algorithm": "gkd"},
     "grpo": {"algorithm": "grpo", "options": {"num_generations": 3}},
     "checkpointed": {"checkpointing": True},
     "dpo-fsdp": {"fsdp": "fsdp2"},
