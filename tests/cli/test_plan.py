@@ -113,6 +113,7 @@ def test_only_small_files_of_a_hub_are_fetched(tmp_path, monkeypatch, capsys):
         (["sft"], "--model is missing"),
         (["sft", "--model", "nowhere"], "no such folder or file"),
         (["sft", "--model_shape", '{"model_type": "lama"}'], "knows no model_type 'lama'"),
+        (["rlhf", "--rlhf_type", "gkd"], "a teacher (--rlhf_type gkd) is not counted"),
         (["nothing"], "expected one of rlhf, sft, pt"),
         (["sft", "--beta", "1"], "--beta: belongs to"),
         (["sft", "--model_shape", json.dumps(SHAPE), "--device_memory", "lots"], "48GiB"),
