@@ -27,6 +27,7 @@ from swiftrl.data.stream import StreamedDataset
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.models.load import LoadedModel, Place, load_config, load_model
 from swiftrl.models.lora import add_lora, load_adapters
+from swiftrl.models.quantised import check_trainable
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
 from swiftrl.rlhf.algorithm import Algorithm
@@ -103,6 +104,7 @@ def _train(
     backend.seed_all(settings[TrainConfig].seed)
     processes.at("looking for the model")
     resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))
+    check_trainable(resolved, settings[TunerConfig])
     if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
         processes.main_first(lambda: find_reference(settings))
     if algorithm.distance is not None:

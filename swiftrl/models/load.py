@@ -13,6 +13,7 @@ from swiftrl.core.errors import ModelError
 from swiftrl.models.config import ModelConfig
 from swiftrl.models.heads import SCORE_HEAD, score_class, score_head
 from swiftrl.models.hub import is_hub_id
+from swiftrl.models.quantised import section_of, stored_quantisation
 from swiftrl.models.quiet import quiet_transformers
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.spec import ModelSpec
@@ -151,6 +152,11 @@ def load_model(
     if scores is not None:
         model_config.num_labels = scores
         _name_padding(model_config, tokenizer)
+    section = section_of(resolved.config)
+    if section is not None and stored_quantisation(resolved) is not None:
+        from swiftrl.models.quantised_loading import load_as_ours
+
+        load_as_ours(model_config, section)
     spread = spread_arguments(config)
     compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
     try:

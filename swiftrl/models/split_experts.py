@@ -20,7 +20,7 @@ from swiftrl.core.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["SplitExperts", "split_experts", "stacked_experts"]
+__all__ = ["SplitExperts", "merges_experts", "split_experts", "stacked_experts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +159,27 @@ def _published_names(model: PreTrainedModel) -> _Names:
 
     merged: dict[str, list[str]] = {}
     for transform in get_model_conversion_mapping(model):
-        sources = [str(pattern) for pattern in transform.source_patterns]
-        found = [re.search(r"experts\W.*?(\w+)\\?\.weight$", source) for source in sources]
-        for target in map(str, transform.target_patterns):
-            last = target.rpartition(".")[2]
-            if last in ("gate_up_proj", "down_proj") and all(found) and "expert" in target:
-                merged.setdefault(last, [match[1] for match in found if match is not None])
+        if merges_experts(transform):
+            last = str(transform.target_patterns[0]).rpartition(".")[2]
+            merged.setdefault(last, _single_experts(transform))
     gate_up, down = merged.get("gate_up_proj", []), merged.get("down_proj", [])
     if len(gate_up) == 2 and len(down) == 1:
         return _Names(gate_up[0], gate_up[1], down[0])
     return _Names()
+
+
+def merges_experts(transform: Any) -> bool:
+    """Return whether a conversion of transformers stacks single experts' weights."""
+    target = str(transform.target_patterns[0])
+    stacked = target.rpartition(".")[2] in ("gate_up_proj", "down_proj") and "expert" in target
+    return stacked and len(_single_experts(transform)) == len(transform.source_patterns)
+
+
+def _single_experts(transform: Any) -> list[str]:
+    """Return the names of single experts' layers that a conversion reads."""
+    patterns = (str(pattern) for pattern in transform.source_patterns)
+    found = (re.search(r"experts\W.*?(\w+)\\?\.weight$", pattern) for pattern in patterns)
+    return [match[1] for match in found if match is not None]
 
 
 def _linear(weight: Tensor, *, requires_grad: bool) -> nn.Linear:

@@ -5,7 +5,7 @@ Shapes: O outputs, I inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -123,13 +123,25 @@ def of_format(
     scales: torch.dtype,
     bias: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    absent: Collection[str] = (),
 ) -> QuantLinear:
     """Return a layer without values whose tensors are those of a file's format.
+
+    Args:
+        form: the format.
+        scheme: of the layer.
+        inputs: I.
+        outputs: O.
+        scales: their type.
+        bias: its type; None for none.
+        device: of the tensors.
+        absent: tensors of the format that the file does not have.
 
     Raises:
         ConfigError: the format cannot hold such a layer.
     """
     layout = form.layout(outputs, inputs, scheme, scales)
+    layout = {name: layout[name] for name in layout if name not in absent}
     read = cast(Reader, partial(form.dequantise, scheme=scheme))
     return QuantLinear(inputs, outputs, layout, read, bias=bias, device=device)
 
