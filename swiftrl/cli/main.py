@@ -21,7 +21,6 @@ LATER = {
     "deploy": "the OpenAI-compatible server is not part of this version",
     "rollout": "rollout servers are not part of this version",
     "eval": "evaluation is not part of this version",
-    "export": "export is not part of this version; merge adapters with `swiftrl merge-lora`",
     "app": "the chat page is not part of this version; chat with `swiftrl infer`",
     "web-ui": "the web page is not part of this version",
     "sample": "sampling is not part of this version; `swiftrl infer --val_dataset` writes replies",

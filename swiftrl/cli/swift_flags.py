@@ -8,7 +8,9 @@ ONLINE = "belongs to a part of online reinforcement learning that this version d
     "(PPO, several updates a rollout, dynamic sampling, agents); leave it out."  # fmt: skip
 VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
 SCALE = "use --device_map and --max_memory, which spread a model over all devices."
-QUANT = "quantisation is not part of this version; load the model in bfloat16."
+QUANT = "quantisation while loading is not part of this version; swiftrl export writes quantised " \
+    "models."  # fmt: skip
+EXPORT = "belongs to swiftrl export."
 TUNER = "this tuner is not part of this version; --tuner_type lora or full, with use_dora, "\
     "use_rslora or --init_weights."  # fmt: skip
 OPTIMIZER = "this optimizer variant is not part of this version; --optim adamw."
@@ -46,6 +48,9 @@ EXACT: dict[str, str] = {
     "logging_first_step": "the first step is always logged; leave it out.",
     "disable_tqdm": "progress is one line every ten seconds where there is no terminal.",
     "merge_lora": "merge first: swiftrl merge-lora --adapters FOLDER.",
+    "quant_n_samples": EXPORT,
+    "quant_batch_size": EXPORT,
+    "group_size": EXPORT,
     "val_dataset_shuffle": "held-out rows are seen in order; leave it out.",
     "val_dataset_sample": "use #n behind --val_dataset.",
     "model_kwargs": LATER,
@@ -81,7 +86,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("vllm_", "sglang_", "lmdeploy_", "use_vllm", "async_generate", "sleep_level"), VLLM),
     (("device_groups",), SCALE),
     (("use_ray", "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), LATER),
-    (("quant_", "bnb_", "hqq_", "group_size"), QUANT),
+    (("quant_", "bnb_", "hqq_"), QUANT),
     (("galore", "use_galore", "lisa_", "llamapro_", "lorap_", "optim_", "optimizer", "vit_lr",
       "aligner_lr"), OPTIMIZER),
     (("lora_ga_", "fourier_", "boft_", "vera_", "adapter_", "adalora_", "reft_", "use_swift_lora",
@@ -103,7 +108,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
       "add_non_thinking_prefix", "disable_ignore_empty_think", "is_binary_loss_scale"), TEMPLATE),
     (("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty", "stream",
       "stop_words", "result_path", "max_batch_size"), "belongs to swiftrl infer."),
-    (("max_shard_size", "exist_ok"), "belongs to swiftrl merge-lora."),
+    (("max_shard_size", "exist_ok"), "belongs to swiftrl export and swiftrl merge-lora."),
     (("host", "port", "api_key", "served_model", "owned_by", "max_logprobs", "ssl_"),
      "belongs to deployment, which this version does not have."),
     (("eval_backend", "eval_dataset", "eval_generation", "eval_limit", "eval_num_proc",
@@ -132,7 +137,7 @@ OTHERS = """acc_strategy auto_find_batch_size average_tokens_across_devices call
     rope_scaling router_aux_loss_coef save_on_each_node sortish_sampler
     structured_outputs_regex task_type top_logprobs torch_compile_backend torch_compile_mode
     torch_empty_cache_steps use_cache batch_eval_metrics cached_val_dataset
-    reranker_use_activation write_batch_size quant_batch_size
+    reranker_use_activation write_batch_size
     to_ollama to_cached_dataset to_hf to_peft_format thread_count"""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,22 @@ def write_model(
     processor: Any = None,
     source: Path | None = None,
     max_shard_size: str = "5GB",
+    state_dict: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what `save_model` does into an existing folder, without its atomicity."""
+    """Write what `save_model` does into an existing folder, without its atomicity.
+
+    Args:
+        folder: exists.
+        model: as in `save_model`, like all that follows.
+        tokenizer: likewise.
+        processor: likewise.
+        source: likewise.
+        max_shard_size: likewise.
+        state_dict: the weights by the model's own names, where they are not the model's.
+    """
+    weights = None if state_dict is None else dict(state_dict)
     with _without_generation_config(model) as generation, quiet_transformers():
-        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        model.save_pretrained(folder, max_shard_size=max_shard_size, state_dict=weights)
     if generation is not None:
         # to_json_file does not validate: published files often hold values that transformers
         # refuses to save, such as a temperature beside do_sample=false.

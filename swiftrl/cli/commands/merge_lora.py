@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from swiftrl.cli.command import Command
 from swiftrl.cli.swift_flags import why_refused
+from swiftrl.cli.target_folder import check_target
 from swiftrl.core import log
 from swiftrl.core.config import Settings, setting
 from swiftrl.core.errors import ConfigError
@@ -17,7 +18,7 @@ from swiftrl.models.config import ModelConfig
 if TYPE_CHECKING:
     from peft import PeftModel
 
-__all__ = ["COMMAND", "MergeConfig"]
+__all__ = ["COMMAND", "MergeConfig", "write_merged"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,31 @@ class MergeConfig:
 
 def run(settings: Settings) -> int:
     """Merge, compare the logits before and after, and write the folder."""
-    config, merging = settings[ModelConfig], settings[MergeConfig]
+    merging = settings[MergeConfig]
+    return write_merged(
+        settings[ModelConfig],
+        merging.output_dir,
+        exist_ok=merging.exist_ok,
+        max_shard_size=merging.max_shard_size,
+    )
+
+
+def write_merged(
+    config: ModelConfig, output_dir: str | None, *, exist_ok: bool, max_shard_size: str
+) -> int:
+    """Write a model with its adapters folded in; return the exit code.
+
+    Args:
+        config: model and adapters.
+        output_dir: the folder; unset, the adapter's with -merged behind.
+        exist_ok: replace the folder if it exists.
+        max_shard_size: size at which weights are split into files.
+    """
     if not config.adapters:
         raise ConfigError("--adapters is missing: the folder that training saved, checkpoint-N.")
     source = Path(config.adapters[0])
-    target = Path(merging.output_dir or f"{str(source).rstrip('/')}-merged")
-    _check_target(target, merging.exist_ok)
+    target = Path(output_dir or f"{str(source).rstrip('/')}-merged")
+    check_target(target, exist_ok)
     from swiftrl.cli.loading import find_model, load
     from swiftrl.models.lora import merge
     from swiftrl.models.save import save_model
@@ -51,7 +71,7 @@ def run(settings: Settings) -> int:
         loaded.tokenizer,
         processor=loaded.processor,
         source=loaded.path,
-        max_shard_size=merging.max_shard_size,
+        max_shard_size=max_shard_size,
     )
     log.info(f"Merged model: {target}")
     log.info(f"Next: swiftrl infer --model {target}")
@@ -61,24 +81,6 @@ def run(settings: Settings) -> int:
 def groups(argv: Sequence[str]) -> list[type]:
     """Return the settings groups."""
     return [ModelConfig, MergeConfig]
-
-
-def _check_target(target: Path, exist_ok: bool) -> None:
-    """Refuse a folder that holds something, unless it is a model that may be replaced."""
-    if target.is_file():
-        raise ConfigError(f"--output_dir {target}: is a file; expected a folder.")
-    if not target.is_dir() or not any(target.iterdir()):
-        return
-    if not exist_ok:
-        raise ConfigError(
-            f"--output_dir {target}: exists and is not empty. Choose another folder, or "
-            "--exist_ok true to replace it."
-        )
-    if not (target / "config.json").is_file():
-        raise ConfigError(
-            f"--output_dir {target}: is not empty and holds no model (no config.json), so it is "
-            "not replaced. Choose another folder."
-        )
 
 
 COMMAND = Command(

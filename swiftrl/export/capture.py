@@ -1,0 +1,174 @@
+"""What each block of a model is called with, row by row, and one block run by itself.
+
+Between two blocks some models add something to the hidden states (the features of a picture, in
+DeepStack, arXiv:2406.04334). It is kept as a difference and added again, so that blocks can be run
+one by one with other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swiftrl.core import log
+from swiftrl.core.errors import ExportError
+from swiftrl.export.calibration import Pass
+from swiftrl.export.finite import where_not_finite
+
+__all__ = ["Calls", "capture", "hidden_of", "run_block", "to_device"]
+
+
+@dataclass
+class Calls:
+    """How the blocks are called in one pass.
+
+    Attributes:
+        first: hidden states that the first block is given.
+        arguments: of each block, without the hidden states.
+        named: the hidden states' name, where a block takes them by name.
+        added: to the hidden states before each block, or None.
+    """
+
+    first: Tensor | None = None
+    arguments: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    named: str | None = None
+    added: list[Tensor | None] = field(default_factory=list)
+
+    def forget(self, index: int) -> None:
+        """Let go of what only a block that is done needs."""
+        self.arguments[index] = ((), {})
+        self.added[index] = None
+
+
+def hidden_of(output: Any) -> Tensor:
+    """Return the hidden states among what a block returns."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Return tensors, and lists, tuples and dictionaries of them, on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(to_device(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    return value
+
+
+@torch.no_grad()
+def capture(
+    model: Any,
+    blocks: Sequence[nn.Module],
+    rows: Sequence[Pass],
+    *,
+    keep: torch.device,
+    name: str,
+) -> list[Calls]:
+    """Run a model and keep what its blocks are called with.
+
+    Args:
+        model: of transformers.
+        blocks: in the order in which they run.
+        rows: what runs.
+        keep: device on which tensors are kept.
+        name: of the progress line.
+
+    Raises:
+        ExportError: a row makes NaN or infinity.
+    """
+    found = []
+    progress = log.Progress(name, len(rows))
+    for count, row in enumerate(rows, start=1):
+        calls = Calls()
+        hooks = _listen(blocks, calls, keep)
+        try:
+            output = model(**row.arguments(model), use_cache=False).logits
+            if not bool(torch.isfinite(output).all()):
+                raise ExportError(where_not_finite(model, row))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        _check_order(calls, blocks, model)
+        found.append(calls)
+        progress.update(count)
+    progress.close()
+    return found
+
+
+def _listen(blocks: Sequence[nn.Module], calls: Calls, keep: torch.device) -> list[Any]:
+    """Attach what fills `calls`; returns handles."""
+    moved: dict[int, tuple[Any, Any]] = {}
+    last: list[Tensor] = []
+
+    def kept(value: Any) -> Any:
+        """Copy once what all blocks share: masks, positions."""
+        if isinstance(value, Tensor):
+            if id(value) not in moved:
+                moved[id(value)] = (value, value.to(keep))
+            return moved[id(value)][1]
+        if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+            return type(value)(kept(item) for item in value)
+        return {k: kept(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kwargs = dict(kwargs)
+        if args:
+            hidden, args = args[0], args[1:]
+        else:
+            calls.named = "hidden_states"
+            hidden = kwargs.pop("hidden_states")
+        if calls.first is None:
+            calls.first = hidden.to(keep)
+            calls.added.append(None)
+        else:
+            same = hidden is last[0] or torch.equal(hidden, last[0])
+            calls.added.append(None if same else (hidden - last[0]).to(keep))
+        calls.arguments.append((kept(args), kept(kwargs)))
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        last[:] = [hidden_of(output)]
+
+    return [
+        handle
+        for block in blocks
+        for handle in (
+            block.register_forward_pre_hook(before, with_kwargs=True),
+            block.register_forward_hook(after),
+        )
+    ]
+
+
+def _check_order(calls: Calls, blocks: Sequence[nn.Module], model: Any) -> None:
+    if len(calls.arguments) != len(blocks):
+        raise ExportError(
+            f"{type(model).__name__}: {len(calls.arguments)} calls of its {len(blocks)} decoder "
+            "blocks in one forward pass; expected one of each. Architectures that skip or repeat "
+            "blocks are not served."
+        )
+
+
+@torch.no_grad()
+def run_block(
+    block: nn.Module, index: int, calls: Calls, hidden: Tensor, device: torch.device
+) -> Tensor:
+    """Return a block's hidden states.
+
+    Args:
+        block: on `device`.
+        index: which it is.
+        calls: its other arguments.
+        hidden: what the block before it returned.
+        device: where it runs.
+    """
+    args, kwargs = to_device(calls.arguments[index], device)
+    hidden = hidden.to(device)
+    if (added := calls.added[index]) is not None:
+        hidden = hidden + added.to(device)
+    if calls.named is not None:
+        return hidden_of(block(*args, **kwargs, **{calls.named: hidden}))
+    return hidden_of(block(hidden, *args, **kwargs))

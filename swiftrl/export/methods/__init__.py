@@ -1,0 +1,1 @@
+"""One file a way of quantising, each with a METHOD."""

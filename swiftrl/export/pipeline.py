@@ -1,0 +1,214 @@
+"""Quantised export, in order: calibrate, quantise block by block, compare, write, read again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from swiftrl.backends.base import Backend
+from swiftrl.core import log
+from swiftrl.core.errors import ConfigError, ExportError
+from swiftrl.core.files import atomic_directory
+from swiftrl.export.blocks import Job, quantise_blocks
+from swiftrl.export.calibration import Pass, Samples, passes
+from swiftrl.export.capture import capture
+from swiftrl.export.config import ExportConfig, QuantConfig
+from swiftrl.export.layers import Blocks, check_groups, find_blocks
+from swiftrl.export.measure import Comparison, compare, logits_of
+from swiftrl.export.method import Plan
+from swiftrl.export.packing import packs
+from swiftrl.export.placing import streamed
+from swiftrl.export.report import report_of, write_report
+from swiftrl.export.work_folder import WorkFolder
+from swiftrl.export.writer import write_quantised
+from swiftrl.models.load import LoadedModel
+from swiftrl.models.resolve import Resolved
+from swiftrl.models.skeleton import skeleton
+
+__all__ = ["Order", "check_model", "export_quantised"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made.
+
+    Attributes:
+        plan: method and format.
+        quant: the settings of quantisation.
+        export: the settings of export.
+        samples: rows.
+        folder: where blocks wait.
+        target: folder of the result.
+        settings: all of them, for the record.
+    """
+
+    plan: Plan
+    quant: QuantConfig
+    export: ExportConfig
+    samples: Samples
+    folder: WorkFolder
+    target: Path
+    settings: Mapping[str, Any]
+
+
+def check_model(resolved: Resolved, plan: Plan, config: QuantConfig) -> int:
+    """Refuse a model that cannot be quantised so, before its weights are read.
+
+    Returns:
+        the bytes of its weights in the type of its files.
+
+    Raises:
+        ConfigError: it is quantised already, or groups or words do not fit its layers.
+        ModelError: it has no blocks of linear layers.
+    """
+    found = resolved.config.get("quantization_config")
+    if found is not None:
+        how = found.get("quant_method") if isinstance(found, dict) else found
+        raise ConfigError(
+            f"--model {resolved.name}: is quantised already ({how}, by its config.json). Give the "
+            "original model."
+        )
+    model = skeleton(resolved)
+    blocks = find_blocks(model, resolved.spec, config.modules_to_not_convert)
+    check_groups(model, blocks, plan.scheme.group_size)
+    for name in blocks.layers:
+        layer: Any = model.get_submodule(name)
+        try:
+            plan.format.layout(layer.out_features, layer.in_features, plan.scheme, torch.float16)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{name}: {error} Leave it as it is by --modules_to_not_convert "
+                f"{name.split('.')[-1]}, or choose another --quant_format."
+            ) from error
+    size = getattr(torch, resolved.stored_dtype, torch.float32).itemsize
+    return size * sum(parameter.numel() for parameter in model.parameters())
+
+
+def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dict[str, Any]:
+    """Quantise a loaded model and write it; return the report.
+
+    The weights of `loaded` change.
+
+    Raises:
+        ExportError: a row or a layer gives NaN, or the result is too far from the original.
+    """
+    began = time.monotonic()
+    model: Any = loaded.model
+    blocks = find_blocks(model, loaded.spec, order.quant.modules_to_not_convert)
+    size = _bytes(model.state_dict())
+    device = backend.current_device()
+    done = order.folder.open()
+    with streamed(model, blocks, device):
+        packed = packs(model, order.samples)
+        rows = passes(order.samples.calibration, order.quant.quant_batch_size, packed=packed)
+        held_out = passes(order.samples.held_out, order.quant.quant_batch_size, packed=packed)
+        before = logits_of(model, held_out, "the original on held-out rows")
+    records = _quantise(loaded, blocks, order, rows, device, done)
+    with streamed(model, blocks, device):
+        after = logits_of(model, held_out[: len(before)], "the result on held-out rows")
+    comparison = compare(held_out, before, after)
+    layers = [record["layer"] for record in records]
+    tensors = _packed(order.folder, len(blocks))
+    skipped = [name for name in (*blocks.layers, *blocks.skipped) if name not in set(layers)]
+    left = {f"{name}.weight" for name in layers}
+    rest = {name: tensor for name, tensor in model.state_dict().items() if name not in left}
+    report = report_of(
+        order.plan,
+        records,
+        comparison,
+        model=loaded.name,
+        settings=order.settings,
+        data=order.samples.sources,
+        tokens=sum(len(row.token_ids) for row in rows),
+        skipped=skipped,
+        sizes=(size, _bytes(rest) + _bytes(tensors)),
+        seconds=time.monotonic() - began,
+        bound=order.quant.quant_max_kl,
+    )
+    _judge(comparison, order)
+    with atomic_directory(order.target) as folder:
+        write_quantised(
+            folder,
+            loaded,
+            order.plan,
+            tensors,
+            layers,
+            skipped,
+            max_shard_size=order.export.max_shard_size,
+        )
+        write_report(report, folder)
+        (folder / "args.json").write_text(json.dumps(dict(order.settings), indent=2) + "\n")
+    order.folder.remove()
+    return report
+
+
+def _quantise(
+    loaded: LoadedModel,
+    blocks: Blocks,
+    order: Order,
+    rows: Sequence[Pass],
+    device: torch.device,
+    done: int,
+) -> list[dict[str, Any]]:
+    model: Any = loaded.model
+    keep = next(blocks.modules(model)[0].parameters()).device
+    calls = []
+    if order.plan.method.reads_inputs:
+        _enough_tokens(model, blocks, rows)
+        with streamed(model, blocks, device):
+            calls = capture(model, blocks.modules(model), rows, keep=keep, name="calibration rows")
+    job = Job(
+        model, blocks, order.plan, order.quant, rows, device=device, keep=keep, folder=order.folder
+    )
+    return quantise_blocks(job, calls, done)
+
+
+def _enough_tokens(model: Any, blocks: Blocks, rows: Sequence[Pass]) -> None:
+    """Say when there are fewer tokens than inputs: much of a Hessian is unknown then."""
+    tokens = sum(len(row.token_ids) for row in rows)
+    widest = max(model.get_submodule(name).in_features for name in blocks.layers)
+    if tokens < widest:
+        log.warn(
+            f"{tokens} calibration tokens are fewer than the {widest} inputs of the widest layer; "
+            "give more or longer rows (--quant_n_samples, --max_length)."
+        )
+
+
+def _judge(comparison: Comparison, order: Order) -> None:
+    """Refuse a result that is too far from the original."""
+    bound = order.quant.quant_max_kl
+    if comparison.kl <= bound:
+        return
+    text = (
+        f"{order.plan.title}: the result is {comparison.kl:.3g} nats a token away from the "
+        f"original on held-out rows (perplexity {comparison.perplexity_before:.4g} -> "
+        f"{comparison.perplexity_after:.4g}); --quant_max_kl is {bound:g}."
+    )
+    if not order.quant.force:
+        raise ExportError(
+            f"{text} Nothing was written. More bits, a smaller --group_size or more rows of the "
+            "model's own kind help; --force true writes it as it is."
+        )
+    log.warn(f"{text} Written all the same (--force true).")
+
+
+def _packed(folder: WorkFolder, blocks: int) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for index in range(blocks):
+        tensors |= folder.load(index).packed
+    return tensors
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Return the bytes of tensors, those that share memory once."""
+    sizes = {
+        tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors.values()
+    }
+    return sum(sizes.values())
