@@ -220,12 +220,15 @@ def _round(problem: _Problem, search: bool) -> tuple[Tensor, Grid]:
 def _round_block(
     target: Tensor, weight: Tensor, unit: Tensor, grid: Grid, steps: Tensor, error: Tensor
 ) -> None:
-    """Round inputs one by one into `steps` and `error`; `target` holds earlier blocks' errors."""
+    """Round inputs one by one into `steps` and `error`; `target`, used up, has earlier blocks'."""
     lowest, highest = -grid.zeros, 2**grid.bits - 1 - grid.zeros
-    for i in range(len(target)):
-        wanted = torch.addmv(target[i], error[:i].t(), unit[:i, i]) if i else target[i]
-        torch.clamp(torch.round(wanted / grid.scales), lowest, highest, out=steps[i])
-        torch.addcmul(weight[i], steps[i], grid.scales, value=-1, out=error[i])
+    rows = zip(target.unbind(), weight.unbind(), steps.unbind(), error.unbind(), strict=True)
+    for i, (wanted, value, step, left) in enumerate(rows):
+        if i:
+            wanted.addmv_(error[:i].t(), unit[:i, i])
+        torch.div(wanted, grid.scales, out=step).round_()
+        torch.clamp(step, lowest, highest, out=step)
+        torch.addcmul(value, step, grid.scales, value=-1, out=left)
 
 
 def _no_worse_than_nearest(
@@ -283,17 +286,21 @@ def _polish(problem: _Problem, steps_IO: Tensor, grid: Grid) -> None:
 
 
 def _round_anew(gradient: Tensor, hessian: Tensor, grid: Grid, steps: Tensor) -> Tensor:
-    """Round inputs one by one, given all others, in `steps`; return how far their values moved."""
+    """Round inputs one by one, given all others, in `steps`; return how far their values moved.
+
+    `gradient` is used up.
+    """
     lowest, highest = -grid.zeros, 2**grid.bits - 1 - grid.zeros
+    reach = hessian.diagonal()[:, None] * grid.scales
     moved = torch.empty_like(steps)
-    for i in range(len(steps)):
-        slope = (
-            torch.addmv(gradient[i], moved[:i].t(), hessian[:i, i], alpha=-1) if i else gradient[i]
-        )
-        wanted = torch.addcdiv(steps[i], slope, grid.scales * hessian[i, i])
-        best = torch.clamp(torch.round(wanted), lowest, highest)
-        torch.mul(best - steps[i], grid.scales, out=moved[i])
-        steps[i] = best
+    rows = zip(gradient.unbind(), reach.unbind(), steps.unbind(), moved.unbind(), strict=True)
+    for i, (slope, far, step, move) in enumerate(rows):
+        if i:
+            slope.addmv_(moved[:i].t(), hessian[:i, i], alpha=-1)
+        best = torch.addcdiv(step, slope, far).round_()
+        torch.clamp(best, lowest, highest, out=best)
+        torch.mul(best.sub(step), grid.scales, out=move)
+        step.copy_(best)
     return moved
 
 

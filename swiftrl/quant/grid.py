@@ -24,10 +24,16 @@ __all__ = [
     "store_scales",
 ]
 
-_SHRUNKEN = (1.0, 0.9, 0.8, 0.7, 0.6)
-"""Fractions of the full range from which the search sets out."""
+_SYMMETRIC = tuple((part / 100, part / 100) for part in range(100, 50, -5))
+_ASYMMETRIC = tuple(
+    (low / 100, high / 100)
+    for low in range(100, 50, -10)
+    for high in range(100, 50, -10)
+    if abs(low - high) <= 10
+)
+"""Parts of the lower and upper end of the weights' range that grids are tried with."""
 _REFITS = 2
-"""Times that the search fits a scale to the codes it leads to, from each start."""
+"""Times that the best of these is fitted to the codes it leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +63,25 @@ def store_scales(scales: Tensor, dtype: torch.dtype) -> Tensor:
 
 def nearest_steps(values_SO: Tensor, grid: Grid) -> Tensor:
     """Return code - zero of the nearest grid points, [..., S, O] float32."""
-    zeros = grid.zeros.unsqueeze(-2)
-    steps = torch.round(values_SO / grid.scales.unsqueeze(-2))
-    return torch.minimum(torch.maximum(steps, -zeros), 2**grid.bits - 1 - zeros)
+    lowest = -grid.zeros.unsqueeze(-2)
+    steps = (values_SO / grid.scales.unsqueeze(-2)).round_()
+    return torch.clamp(steps, lowest, 2**grid.bits - 1 + lowest, out=steps)
 
 
-def _spanning(groups_SO: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
-    """Return scales and zero points [..., O] that span groups [..., S, O] from end to end."""
+def _span(low: Tensor, high: Tensor, scheme: Scheme) -> tuple[Tensor, Tensor]:
+    """Return scales and zero points of grids from `low` to `high`, which lie about zero."""
     top = 2**scheme.bits - 1
-    low = groups_SO.amin(-2).clamp(max=0)
-    high = groups_SO.amax(-2).clamp(min=0)
-    if scheme.symmetric:
-        # One step less up than down: a group without negative weights may lose half a step.
-        scales = torch.maximum(-low, high) * (2 / top)
-        return scales, torch.full_like(scales, 2 ** (scheme.bits - 1))
-    scales = (high - low) / top
-    tiny = torch.finfo(scales.dtype).tiny
-    return scales, torch.round(-low / scales.clamp(min=tiny)).clamp(0, top)
+    if not scheme.symmetric:
+        scales = (high - low) / top
+        tiny = torch.finfo(scales.dtype).tiny
+        return scales, torch.round(-low / scales.clamp(min=tiny)).clamp(0, top)
+    scales = torch.maximum(-low, high) * (2 / top)
+    zeros = torch.full_like(scales, 2 ** (scheme.bits - 1))
+    if scheme.bits == 8:
+        return scales, zeros
+    # A grid has one step more below zero than above. With few bits that counts: scales below
+    # zero turn the grid around, so that the larger end of the weights gets it.
+    return torch.where(high > -low, -scales, scales), zeros
 
 
 def fit_grid(
@@ -90,33 +98,44 @@ def fit_grid(
         groups_SO: [..., S, O] float32.
         scheme: bits and symmetry.
         importance_S: [..., S] weight of each input's squared error, >= 0; all alike if None.
-        search: look for the grid of the least squared error instead of one that spans all weights.
-            From each of several ranges the scale is fitted to its codes in closed form,
-            s = sum(d w c) / sum(d c^2), a few times over.
+        search: look for the grid of the least squared error instead of one that spans all weights:
+            try parts of the range, then fit the best one's scale to its codes in closed form,
+            s = sum(d w c) / sum(d c^2).
         scale_dtype: of scales in the file.
     """
-    scales, zeros = _spanning(groups_SO, scheme)
-    best = store_scales(scales, scale_dtype)
+    low, high = groups_SO.amin(-2).clamp(max=0), groups_SO.amax(-2).clamp(min=0)
+    scales, zeros = _span(low, high, scheme)
+    best = Grid(store_scales(scales, scale_dtype), zeros, scheme.bits)
     if not search:
-        return Grid(best, zeros, scheme.bits)
-    weights = (
-        torch.ones_like(groups_SO[..., :1]) if importance_S is None else importance_S[..., None]
-    )
-    weighted = groups_SO * weights
-    least = torch.full_like(scales, torch.inf)
-    for fraction in _SHRUNKEN:
-        candidate = store_scales(scales * fraction, scale_dtype)
-        for _ in range(_REFITS + 1):
-            steps = nearest_steps(groups_SO, Grid(candidate, zeros, scheme.bits))
-            moment = (weighted * steps).sum(-2)
-            power = steps.square_().mul_(weights).sum(-2)
-            # The squared error, less the weights' own square, which no grid changes.
-            error = candidate * (candidate * power - 2 * moment)
-            best = torch.where(error < least, candidate, best)
-            least = torch.minimum(error, least)
-            fitted = torch.where(power > 0, moment / power, candidate)
-            candidate = store_scales(fitted, scale_dtype)
-    return Grid(best, zeros, scheme.bits)
+        return best
+    if importance_S is None:
+        importance_S = groups_SO.new_ones(groups_SO.shape[:-1])
+    weighted_SO = groups_SO * importance_S[..., None]
+    fitted, least = best.scales, torch.full_like(scales, torch.inf)
+
+    def offer(scales: Tensor, zeros: Tensor) -> None:
+        nonlocal best, fitted, least
+        scales = store_scales(scales, scale_dtype)
+        steps = nearest_steps(groups_SO, Grid(scales, zeros, scheme.bits))
+        moment = (weighted_SO * steps).sum(-2)
+        power = (importance_S.unsqueeze(-2) @ steps.square_()).squeeze(-2)
+        # The squared error, less the weights' own square, which no grid changes.
+        error = scales * (scales * power - 2 * moment)
+        better = error < least
+        least = torch.minimum(error, least)
+        best = Grid(
+            torch.where(better, scales, best.scales),
+            torch.where(better, zeros, best.zeros),
+            scheme.bits,
+        )
+        fit = torch.where(power > 0, moment / power, scales)
+        fitted = torch.where(better, fit, fitted)
+
+    for part_low, part_high in _SYMMETRIC if scheme.symmetric else _ASYMMETRIC:
+        offer(*_span(low * part_low, high * part_high, scheme))
+    for _ in range(_REFITS):
+        offer(fitted, best.zeros)
+    return best
 
 
 def find_grid(
