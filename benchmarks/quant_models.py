@@ -10,12 +10,13 @@ builtin:tiny-instruct.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BUILTIN", "SHAPES", "write_model"]
+__all__ = ["BUILTIN", "SHAPES", "write_model", "write_text"]
 
 BUILTIN = Path(__file__).resolve().parent.parent / "swiftrl" / "models" / "builtin"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -94,6 +95,38 @@ def write_model(folder: Path, shape: str, seed: int = 0) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
     for name in TOKENIZER:
         shutil.copy(BUILTIN / "tiny-instruct" / name, folder / name)
+
+
+def write_text(folder: Path, target: Path, rows: int, length: int, seed: int = 0) -> None:
+    """Write texts that a model samples itself, a line each as swiftrl reads them.
+
+    Args:
+        folder: the model.
+        target: a file of JSON lines.
+        rows: how many.
+        length: tokens of each as sampled; the tokenizer may read them as somewhat other ones.
+        seed: of the draw.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    special = list(range(COMMON["eos_token_id"], COMMON["vocab_size"]))
+    torch.manual_seed(seed)
+    with target.open("w") as file:
+        for start in range(0, rows, 32):
+            first = torch.randint(3, COMMON["eos_token_id"], (min(32, rows - start), 1))
+            ids = model.generate(
+                first,
+                attention_mask=torch.ones_like(first),
+                do_sample=True,
+                top_k=0,
+                max_new_tokens=length - 1,
+                suppress_tokens=special,
+            )
+            for text in tokenizer.batch_decode(ids):
+                file.write(json.dumps({"text": text}) + "\n")
 
 
 if __name__ == "__main__":
