@@ -20,7 +20,7 @@ class Gptq:
     """Rounds with the Hessian of the layer's inputs."""
 
     summary = "each rounding error is made good by the weights behind it (GPTQ)"
-    formats = ("gptq", "gptq_v2")
+    formats = ("gptq", "gptq_v2", "compressed_tensors")
     bits = (4, 8, 3, 2)
     reads_inputs = True
     scales_inputs = False

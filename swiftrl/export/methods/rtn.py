@@ -16,7 +16,7 @@ class RoundToNearest:
     """Every weight goes to the nearest point of its group's grid."""
 
     summary = "every weight to the nearest point of its group's grid; no data"
-    formats = ("gptq", "gptq_v2", "awq")
+    formats = ("gptq", "gptq_v2", "awq", "compressed_tensors")
     bits = (4, 8, 3, 2)
     reads_inputs = False
     scales_inputs = False
