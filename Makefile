@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-pairs bench-long-rows parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-pairs bench-long-rows bench-quant parity clean
 
 setup: $(READY)
 
@@ -75,6 +75,10 @@ bench-pictures: setup
 
 bench-long-rows: setup
 	$(BIN)/python benchmarks/long_rows.py
+
+# Quantisation against GPTQModel, in an environment of its own.
+bench-quant: setup
+	$(BIN)/python benchmarks/quant.py
 
 bench-vision-dpo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/vision_dpo.py

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from swiftrl.cli.exporting import _samples
-
 from swiftrl.backends.detect import BACKENDS
 from swiftrl.cli.command import settings_of
+from swiftrl.cli.exporting import _samples
 from swiftrl.cli.loading import find_model
 from swiftrl.models.config import ModelConfig
 

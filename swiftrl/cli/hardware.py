@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,18 @@ def choose(config: ModelConfig, *, trains: bool = False) -> Backend:
     return backend
 
 
-def check(settings: Settings, backend: Backend) -> None:
+def check(settings: Settings, backend: Backend, *, but: Collection[str] = ()) -> None:
     """Refuse settings that need what this hardware lacks, before anything is loaded.
+
+    Args:
+        settings: the command's.
+        backend: the hardware.
+        but: settings that mean something else in this command.
 
     Raises:
         BackendError: it names each, why, and what to do instead.
     """
-    values = settings.as_dict()
+    values = {name: value for name, value in settings.as_dict().items() if name not in but}
     backend.refuse(values | {MODEL_QUANTIZATION: _quantization(settings[ModelConfig].model)})
 
 
