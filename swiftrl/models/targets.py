@@ -83,7 +83,8 @@ def saved_modules(model: PreTrainedModel, names: list[str]) -> list[str] | None:
 def linear_names(model: PreTrainedModel) -> list[str]:
     """Return the full names of linear layers that LoRA may go on.
 
-    Left out are the output head, routers, and what a state-space kernel reads by itself.
+    Left out are the output head, routers, what a state-space kernel reads by itself, and experts:
+    quantised ones are linear layers, stacked ones are not, and both get the same adapters.
     """
     head = head_of(model)
     mixers = {
@@ -92,6 +93,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
         if hasattr(module, "A_log") and hasattr(module, "D")
     }
     passed_by = {f"{mixer}.{last}" for mixer in mixers for last in _READ_BY_KERNELS}
+    experts = tuple(f"{name}." for name in _split_experts(model))
     return [
         name
         for name, module in model.named_modules()
@@ -99,6 +101,7 @@ def linear_names(model: PreTrainedModel) -> list[str]:
         and module is not head
         and name.split(".")[-1] not in _ROUTERS
         and name not in passed_by
+        and not name.startswith(experts or ("\0",))
     ]
 
 
@@ -112,12 +115,23 @@ def _mention_experts(model: PreTrainedModel) -> None:
     """Say what share of the weights all-linear passes over in a mixture of experts."""
     weights = dict(model.named_parameters())
     stacked = sum(p.numel() for name, p in weights.items() if "expert" in name and p.ndim == 3)
+    if split := _split_experts(model):
+        log.info(
+            f"all-linear: the experts of {len(split)} layers get no LoRA, as where they are not "
+            "quantised. Name them to give them one: --target_modules gate_proj ..."
+        )
     if stacked:
         share = stacked / sum(parameter.numel() for parameter in weights.values())
         log.info(
             f"all-linear: the experts' weights ({share:.0%} of the model) are stacked in "
             "3-dimensional parameters, not linear layers, and get no LoRA."
         )
+
+
+def _split_experts(model: PreTrainedModel) -> list[str]:
+    from swiftrl.models.split_experts import SplitExperts
+
+    return [name for name, module in model.named_modules() if isinstance(module, SplitExperts)]
 
 
 def _is_linear(module: Any) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from swiftrl.backends.kernels import NONE, Kernels
 from swiftrl.backends.products import row_slices
+from swiftrl.quant.linear import Packed, QuantLinear
 from swiftrl.rlhf.fused_attention import rotary_forward, with_rotary
 from swiftrl.rlhf.fused_experts import experts_forward, with_experts
 from swiftrl.rlhf.fused_mlp import Lora, lora_mlp
@@ -39,6 +40,11 @@ Swiglu = Callable[[Tensor, Tensor], Tensor]
 
 def linear_forward(module: nn.Linear, x: Tensor, *, products: torch.dtype) -> Tensor:
     """Run a linear layer; if it is frozen, with products in another type than the result's."""
+    if isinstance(module, QuantLinear):
+        biased = module.bias is not None and module.bias.requires_grad
+        if biased or products == result_dtype(x):
+            return QuantLinear.forward(module, x)
+        return frozen_linear(x, Packed(module), module.bias, products)
     trained = module.weight.requires_grad or (module.bias is not None and module.bias.requires_grad)
     if trained or products == result_dtype(x) == module.weight.dtype:
         return F.linear(x, module.weight, module.bias)
@@ -55,14 +61,15 @@ def _plain_lora(module: Any) -> Lora | None:
     """Return a LoRA layer's parts if it is on and of the plain kind."""
     active = [name for name in module.active_adapters if name in module.lora_A]
     base = module.base_layer
-    if module.merged or module.disable_adapters or len(active) != 1 or base.weight.requires_grad:
+    weight = Packed(base) if isinstance(base, QuantLinear) else base.weight
+    if module.merged or module.disable_adapters or len(active) != 1 or weight.requires_grad:
         return None
     (name,) = active
     if name in module.lora_variant or module.lora_bias[name]:
         return None
     dropout = module.lora_dropout[name]
     return Lora(
-        base.weight,
+        weight,
         base.bias,
         module.lora_A[name].weight,
         module.lora_B[name].weight,
@@ -117,7 +124,9 @@ def _mlp_forward(
     kernel: Swiglu | None = None,
 ) -> Tensor:
     parts = (module.gate_proj, module.up_proj, module.down_proj)
-    if not torch.is_grad_enabled() and kernel is None:
+    sliced = not torch.is_grad_enabled() and kernel is None
+    # A packed weight would be unpacked for every slice.
+    if sliced and not any(isinstance(_base(part), QuantLinear) for part in parts):
         return _mlp_by_slices(module, x, ACTIVATIONS[activation].value_)
     if all(map(_is_fused_lora, parts)) and torch.is_grad_enabled():
         loras = [_plain_lora(part) for part in parts]
@@ -147,13 +156,27 @@ def _mlp_by_slices(module: Any, x: Tensor, activate_: Callable[[Tensor], Tensor]
     return (torch.cat(outputs) if len(outputs) > 1 else outputs[0]).view(*x.shape[:-1], -1)
 
 
+def _base(module: Any) -> Any:
+    return getattr(module, "base_layer", module)
+
+
 def _is_fused_lora(module: nn.Module) -> bool:
     replaced = module.__dict__.get("forward")
     return isinstance(replaced, partial) and replaced.func is _lora_forward
 
 
 def _is_plain_linear(module: Any) -> bool:
-    return type(module) is nn.Linear and "forward" not in module.__dict__
+    return type(module) in (nn.Linear, QuantLinear) and "forward" not in module.__dict__
+
+
+def _example(module: nn.Module, width: int, products: torch.dtype) -> Tensor | None:
+    """Return an input [1, 5, width] to try a module out with, as its weights compute."""
+    weight = next(module.parameters(), None)
+    if weight is None:
+        return None
+    if any(isinstance(part, QuantLinear) for part in module.modules()):
+        weight = weight.new_empty(0, dtype=products)
+    return sample(1, 5, width, like=weight)
 
 
 def _fused_lora(module: nn.Module, products: torch.dtype) -> Callable[..., Tensor] | None:
@@ -188,30 +211,30 @@ def _fused_mlp(
     if not all(isinstance(part, nn.Module) for part in parts) or not hasattr(module, "act_fn"):
         return None
     inputs = getattr(parts[0], "in_features", None)
-    weight = next(module.parameters(), None)
-    if inputs is None or weight is None:
+    x = None if inputs is None else _example(module, inputs, products)
+    if x is None:
         return None
-    x = sample(1, 5, inputs, like=weight)
     for by, activation in dict.fromkeys(
         [(kernel, 0), *((None, i) for i in range(len(ACTIVATIONS)))]
     ):
         candidate = partial(
             _mlp_forward, module, activation=activation, products=products, kernel=by
         )
-        if agree(module, candidate, x, dtype=weight.dtype):
+        if agree(module, candidate, x, dtype=x.dtype):
             return candidate
     return None
 
 
-def _fused_joint_mlp(module: Any, gate: Callable[[Tensor], Tensor]) -> Callable[..., Tensor] | None:
+def _fused_joint_mlp(
+    module: Any, products: torch.dtype, gate: Callable[[Tensor], Tensor]
+) -> Callable[..., Tensor] | None:
     parts = [getattr(module, name, None) for name in ("gate_up_proj", "down_proj")]
     inputs = getattr(parts[0], "in_features", None)
     if inputs is None or not isinstance(parts[1], nn.Module):
         return None
-    weight = next(module.parameters())
+    x = _example(module, inputs, products)
     candidate = partial(_joint_mlp_forward, module, gate=gate)
-    agrees = agree(module, candidate, sample(1, 5, inputs, like=weight), dtype=weight.dtype)
-    return candidate if agrees else None
+    return candidate if x is not None and agree(module, candidate, x, dtype=x.dtype) else None
 
 
 def fuse(model: nn.Module, products: torch.dtype, kernels: Kernels = NONE) -> int:
@@ -234,7 +257,7 @@ def fuse(model: nn.Module, products: torch.dtype, kernels: Kernels = NONE) -> in
     ]
     if kernels.experts is not None:
         finders.append(partial(with_experts, kernels=kernels.experts))
-        finders.append(partial(_fused_joint_mlp, gate=kernels.experts.gate))
+        finders.append(partial(_fused_joint_mlp, products=products, gate=kernels.experts.gate))
     if kernels.rotary is not None:
         finders.append(partial(with_rotary, rotary=kernels.rotary))
     for find in finders:

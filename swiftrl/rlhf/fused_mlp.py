@@ -10,7 +10,7 @@ a time. The two updates of x are multiplied together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from swiftrl.backends.products import row_slices
+from swiftrl.quant.linear import Packed
 from swiftrl.rlhf.fused_ops import ACTIVATIONS, autocast_off, result_dtype
 
 __all__ = ["Lora", "lora_mlp"]
@@ -28,13 +29,13 @@ class Lora:
     """A frozen linear layer and its low-rank update.
 
     Attributes:
-        weight: [E, D], bias: [E] or None, frozen.
+        weight: [E, D], possibly packed, bias: [E] or None, frozen.
         a: [R, D], b: [E, R], trained.
         scaling: factor on the update.
         dropout: probability of dropping an input of the update.
     """
 
-    weight: Tensor
+    weight: Tensor | Packed
     bias: Tensor | None
     a: Tensor
     b: Tensor
@@ -56,14 +57,28 @@ class Lora:
         return (t.t() @ g).mul_(self.scaling)
 
 
+def _unpacked(layers: Any, products: torch.dtype, slices: int) -> Any:
+    """Return layers whose weights several slices of the tokens would unpack again and again."""
+    if slices < 2:
+        return layers
+    return tuple(
+        replace(layer, weight=layer.weight.to(products))
+        if isinstance(layer.weight, Packed)
+        else layer
+        for layer in layers
+    )
+
+
 class _LoraMlp(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, activation: int, products: torch.dtype, layers: Any, *_: Tensor
     ) -> Tensor:
         result = result_dtype(x)
-        gate_layer, up_layer, down_layer = layers
+        ctx.settings = activation, products, layers
         flat = x.reshape(-1, x.shape[-1])
+        slices = list(row_slices(x.device, len(flat), len(layers[0].weight)))
+        layers = gate_layer, up_layer, down_layer = _unpacked(layers, products, len(slices))
         gates, ups = (
             flat.new_empty(len(flat), len(layer.weight), dtype=result) for layer in layers[:2]
         )
@@ -71,7 +86,7 @@ class _LoraMlp(torch.autograd.Function):
         updates = []
         with autocast_off(x.device):
             a = torch.cat([gate_layer.a, up_layer.a]).to(products)
-            for rows in row_slices(x.device, *gates.shape):
+            for rows in slices:
                 wide = flat[rows].to(products)
                 t_gate, t_up = (wide @ a.t()).split([len(gate_layer.a), len(up_layer.a)], dim=1)
                 gate, up = gate_layer.apply(wide, t_gate), up_layer.apply(wide, t_up)
@@ -81,7 +96,6 @@ class _LoraMlp(torch.autograd.Function):
                 y[rows] = down_layer.apply(inner, t_down)
                 updates.append((t_gate, t_up, t_down))
         ctx.save_for_backward(x, gates, ups, *(torch.cat(t) for t in zip(*updates, strict=True)))
-        ctx.settings = activation, products, layers
         return y.view(x.shape)
 
     @staticmethod
@@ -91,7 +105,9 @@ class _LoraMlp(torch.autograd.Function):
         flat, upstream = (states.reshape(-1, x.shape[-1]) for states in (x, gradients[0]))
         d_x = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         sums: list[Tensor] = []
-        for rows in row_slices(x.device, *gates.shape):
+        slices = list(row_slices(x.device, *gates.shape))
+        layers = _unpacked(layers, products, len(slices))
+        for rows in slices:
             wide, g, gate, up = (s[rows].to(products) for s in (flat, upstream, gates, ups))
             of_rows = [t[rows] for t in updates]
             found, part = _backward(

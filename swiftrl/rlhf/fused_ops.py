@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from swiftrl.quant.linear import Packed
+
 __all__ = [
     "ACTIVATIONS",
     "autocast_off",
@@ -36,29 +38,42 @@ def result_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
+def _keep(ctx: Any, weight: Tensor | Packed, *others: Tensor | None) -> None:
+    """Save tensors, the frozen weight first, for the backward pass; packed ones stay packed."""
+    ctx.packed = weight if isinstance(weight, Packed) else None
+    ctx.save_for_backward(None if isinstance(weight, Packed) else weight, *others)
+
+
+def _kept(ctx: Any) -> Any:
+    """Return the weight that `_keep` was given."""
+    return ctx.packed or ctx.saved_tensors[0]
+
+
 class _FrozenLinear(torch.autograd.Function):
     """x W^T + b with products in another type than x's; W and b have no gradient."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, products: torch.dtype
+        ctx: Any, x: Tensor, weight: Tensor | Packed, bias: Tensor | None, products: torch.dtype
     ) -> Tensor:
         result = result_dtype(x)
         with autocast_off(x.device):
             wide_bias = None if bias is None else bias.to(products)
             y = F.linear(x.to(products), weight.to(products), wide_bias)
-        ctx.save_for_backward(weight)
+        _keep(ctx, weight)
         ctx.dtypes = x.dtype, products
         return y.to(result)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
+        weight = _kept(ctx)
         dtype, products = ctx.dtypes
         return (gradients[0].to(products) @ weight.to(products)).to(dtype), None, None, None
 
 
-def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None, products: torch.dtype) -> Tensor:
+def frozen_linear(
+    x: Tensor, weight: Tensor | Packed, bias: Tensor | None, products: torch.dtype
+) -> Tensor:
     """X W^T + b for W [E, D] and b [E] without gradient, multiplied in the type `products`."""
     return cast(Tensor, _FrozenLinear.apply(x, weight, bias, products))
 
@@ -73,7 +88,7 @@ class _LoraLinear(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
+        weight: Tensor | Packed,
         bias: Tensor | None,
         a: Tensor,
         b: Tensor,
@@ -89,14 +104,15 @@ class _LoraLinear(torch.autograd.Function):
             dropped = wide if mask is None else wide * mask
             t = dropped @ a.to(products).t()
             y.addmm_(t, b.to(products).t(), alpha=scaling)
-        ctx.save_for_backward(x, weight, a, b, t, mask)
+        _keep(ctx, weight, x, a, b, t, mask)
         ctx.settings = scaling, products
         # Not a view: a model may add to the result in place, as Llama 4's experts do.
         return y.to(result) if x.dim() == 2 else y.to(result).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b, t, mask = ctx.saved_tensors
+        _, x, a, b, t, mask = ctx.saved_tensors
+        weight = _kept(ctx)
         scaling, products = ctx.settings
         g = gradients[0].reshape(-1, gradients[0].shape[-1]).to(products)
         wide_a = a.to(products)
@@ -120,7 +136,7 @@ class _LoraLinear(torch.autograd.Function):
 
 def lora_linear(
     x: Tensor,
-    weight: Tensor,
+    weight: Tensor | Packed,
     bias: Tensor | None,
     a: Tensor,
     b: Tensor,
@@ -133,7 +149,7 @@ def lora_linear(
 
     Args:
         x: [..., D].
-        weight: [E, D], frozen.
+        weight: [E, D], frozen; a packed one is unpacked for each product.
         bias: [E], frozen.
         a: [R, D].
         b: [E, R].

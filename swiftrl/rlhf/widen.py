@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from swiftrl.quant.linear import QuantLinear
 from swiftrl.rlhf.fused import linear_forward, restore
 
 __all__ = ["narrow_again", "widen"]
@@ -35,7 +36,8 @@ def _layer_norm_forward(module: nn.LayerNorm, x: Tensor) -> Tensor:
 def widen(model: nn.Module) -> bool:
     """Let `model` compute in float32 without widening its stored weights.
 
-    Fused modules (`swiftrl.rlhf.fused.fuse`) follow the type of their input and need nothing.
+    Fused modules (`swiftrl.rlhf.fused.fuse`) and layers on packed weights follow the type of
+    their input and need nothing.
 
     Args:
         model: on its device, already fused.
@@ -49,6 +51,8 @@ def widen(model: nn.Module) -> bool:
         if "forward" in module.__dict__ or not _has_narrow(module):
             continue
         kind = type(module)
+        if kind is QuantLinear:
+            continue
         if kind is nn.Linear:
             module.forward = partial(linear_forward, module, products=torch.float32)
         elif issubclass(kind, nn.Embedding):
