@@ -169,7 +169,7 @@ def _layer(
         scheme, absent = replace(scheme, act_order=not ordered), []
     # Some quantisers give every layer a bias.
     biased = plain.bias is not None or f"{name}.bias" in places
-    return of_format(
+    layer = of_format(
         stored.form,
         scheme,
         inputs,
@@ -179,6 +179,8 @@ def _layer(
         device="meta",
         absent=absent,
     )
+    layer.dtype = plain.weight.dtype
+    return layer
 
 
 def _plain(layer: QuantLinear, dtype: torch.dtype) -> nn.Linear:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 __all__ = ["repeated_layers", "share_adapters"]
 
 
@@ -24,10 +26,18 @@ def repeated_layers(adapted: Any) -> list[tuple[Any, Any]]:
     seen: dict[int, Any] = {}
     repeated = []
     for module in adapted.modules():
-        weight = isinstance(module, LoraLayer) and getattr(module.get_base_layer(), "weight", None)
-        if weight is None or weight is False:
+        weight = _weight(module.get_base_layer()) if isinstance(module, LoraLayer) else None
+        if weight is None:
             continue
         first = seen.setdefault(id(weight), module)
         if first is not module:
             repeated.append((module, first))
     return repeated
+
+
+def _weight(layer: nn.Module) -> nn.Parameter | None:
+    """Return what two layers with one weight have in common; packed layers hold no `weight`."""
+    own = layer._parameters
+    if "weight" in own or not isinstance(layer, nn.Linear):
+        return own.get("weight")
+    return next(iter(own.values()))

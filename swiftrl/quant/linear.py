@@ -36,6 +36,7 @@ class QuantLinear(nn.Linear):
     Attributes:
         packed_names: of the packed tensors.
         read: unpacks them.
+        dtype: of `weight`: the model's, where the layer is a part of one.
     """
 
     def __init__(
@@ -66,13 +67,13 @@ class QuantLinear(nn.Linear):
             self.register_parameter(name, nn.Parameter(values, requires_grad=False))
         given = None if bias is None else torch.empty(outputs, dtype=bias, device=device)
         self.bias = None if given is None else nn.Parameter(given, requires_grad=False)
+        floating = [dtype for _, dtype in layout.values() if dtype.is_floating_point]
+        self.dtype = floating[0] if floating else torch.float32
 
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
-        """The weight in the type of its scales, unpacked anew at every look: do not write to it."""
-        packed = (getattr(self, name) for name in self.packed_names)
-        dtype = next((t.dtype for t in packed if t.is_floating_point()), torch.float32)
-        return self.unpacked(dtype)
+        """The weight, unpacked anew at every look: do not write to it, nor read it in a loop."""
+        return self.unpacked(self.dtype)
 
     def packed(self) -> dict[str, Tensor]:
         """Return the packed tensors."""

@@ -62,7 +62,8 @@ def _plain_lora(module: Any) -> Lora | None:
     active = [name for name in module.active_adapters if name in module.lora_A]
     base = module.base_layer
     weight = Packed(base) if isinstance(base, QuantLinear) else base.weight
-    if module.merged or module.disable_adapters or len(active) != 1 or weight.requires_grad:
+    trains = weight.requires_grad or (base.bias is not None and base.bias.requires_grad)
+    if module.merged or module.disable_adapters or len(active) != 1 or trains:
         return None
     (name,) = active
     if name in module.lora_variant or module.lora_bias[name]:

@@ -64,6 +64,18 @@ def test_gradients_are_those_on_the_unpacked_weights(name, changes, fused, tmp_p
         torch.testing.assert_close(gradients[key], gradient, rtol=1e-3, atol=1e-5, msg=key)
 
 
+def test_biases_of_plain_layers_train_where_they_are_fused():
+    config = TunerConfig(lora_dropout=0.0, lora_bias="all")
+    found, wanted = (
+        _gradients(_with_lora(make_model("Qwen2"), config, fused=fused))[1]
+        for fused in (True, False)
+    )
+    biases = [key for key in wanted if key.endswith("proj.base_layer.bias")]
+    assert biases
+    for key in biases:
+        torch.testing.assert_close(found[key], wanted[key], rtol=1e-3, atol=1e-5, msg=key)
+
+
 def test_packed_layers_join_the_fused_operations(tmp_path):
     packed, plain = _pair(tmp_path / "model", "gptq")
     counts = [
