@@ -1,12 +1,15 @@
 """Folders with quantised weights: a tiny model's linear layers rounded to the nearest."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from tiny_models import make_tokenizer
+from transformers import AutoModelForCausalLM
 
+from swiftrl.models.builtin_models import builtin_path
 from swiftrl.models.split_experts import split_experts
 from swiftrl.quant.format import FORMATS
 from swiftrl.quant.grid import round_to_nearest
@@ -51,4 +54,20 @@ def save_quantised(
     config["architectures"] = [type(model).__name__]
     (folder / "config.json").write_text(json.dumps(config))
     make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def save_quantised_builtin(
+    folder: Path, name: str, scheme: Scheme, plain: Path | None = None
+) -> Path:
+    """Write the built-in model in the format `name`; and in `plain` what its files stand for."""
+    source = builtin_path("builtin:tiny-instruct")
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    save_quantised(folder, model, name, scheme)
+    for target in filter(None, (folder, plain)):
+        if target == plain:
+            model.save_pretrained(target)
+        for file in source.iterdir():
+            if file.name not in ("config.json", "model.safetensors"):
+                shutil.copyfile(file, target / file.name)
     return folder

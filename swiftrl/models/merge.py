@@ -20,34 +20,44 @@ __all__ = ["merge"]
 _MERGE_TOLERANCE = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 
 
-def merge(adapted: PeftModel, *, verify: bool = True) -> PreTrainedModel:
+def merge(adapted: PeftModel, *, verify: bool = True, unpack: bool = False) -> PreTrainedModel:
     """Return the base model with its active adapters folded into the weights, in place.
 
     Each layer is merged in float32 and then cast back, so that a bfloat16 weight is rounded once.
 
     Args:
-        adapted: a model with adapters on unquantised weights.
+        adapted: a model with adapters.
         verify: compare the logits of a probe sequence before and after.
+        unpack: a quantised base is unpacked first, to weights in the model's type.
 
     Raises:
         ModelError: the base is quantised, or the merged model computes something else.
     """
     base: Any = adapted.get_base_model()
     tuner: Any = adapted.base_model
-    if getattr(base, "is_quantized", False):
-        raise ModelError(
-            "adapters cannot be merged into quantised weights. Load the base unquantised, merge, "
-            "then quantise the result."
-        )
     adapted.eval()
     compute = base.dtype
     before = _probe_logits(adapted, compute) if verify else None
+    if getattr(base, "is_quantized", False):
+        _unpack(base, asked=unpack)
     _merge_layers(adapted)
     with quiet_peft():
         merged: Any = tuner.merge_and_unload()
     if before is not None:
         _compare(before, _probe_logits(merged, compute), str(compute).removeprefix("torch."))
     return merged
+
+
+def _unpack(base: Any, *, asked: bool) -> None:
+    from swiftrl.models.dequantise import dequantise
+
+    if asked and dequantise(base):
+        return
+    raise ModelError(
+        "adapters cannot be merged into quantised weights as they are. Merge them into the weights "
+        "that these stand for (--dequantise true, several times as large), or into the original "
+        "model (--model ORIGINAL); either can be quantised again."
+    )
 
 
 def _merge_layers(adapted: Any) -> None:

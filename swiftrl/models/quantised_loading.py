@@ -26,6 +26,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.models.backbone import head_of
+from swiftrl.models.dequantise import plain_linear
 from swiftrl.models.quantised import Stored, stored_as
 from swiftrl.models.split_experts import merges_experts, split_experts
 from swiftrl.quant.grouped import in_order
@@ -94,7 +95,7 @@ class StoredQuantizer(HfQuantizer):
         head = head_of(model)
         if isinstance(head, QuantLinear):
             # Log-probabilities read the head chunk by chunk.
-            model.set_output_embeddings(_plain(head, model.dtype))
+            model.set_output_embeddings(plain_linear(head, model.dtype))
 
 
 def load_as_ours(model_config: Any, section: Mapping[str, Any]) -> None:
@@ -181,11 +182,3 @@ def _layer(
     )
     layer.dtype = plain.weight.dtype
     return layer
-
-
-def _plain(layer: QuantLinear, dtype: torch.dtype) -> nn.Linear:
-    """Return a layer with its weight unpacked."""
-    plain = nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
-    plain.weight = nn.Parameter(layer.unpacked(dtype).contiguous(), requires_grad=False)
-    plain.register_parameter("bias", layer.bias)
-    return plain

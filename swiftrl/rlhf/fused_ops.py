@@ -44,11 +44,6 @@ def _keep(ctx: Any, weight: Tensor | Packed, *others: Tensor | None) -> None:
     ctx.save_for_backward(None if isinstance(weight, Packed) else weight, *others)
 
 
-def _kept(ctx: Any) -> Any:
-    """Return the weight that `_keep` was given."""
-    return ctx.packed or ctx.saved_tensors[0]
-
-
 class _FrozenLinear(torch.autograd.Function):
     """x W^T + b with products in another type than x's; W and b have no gradient."""
 
@@ -66,7 +61,8 @@ class _FrozenLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        weight = _kept(ctx)
+        (plain,) = ctx.saved_tensors
+        weight = plain if ctx.packed is None else ctx.packed
         dtype, products = ctx.dtypes
         return (gradients[0].to(products) @ weight.to(products)).to(dtype), None, None, None
 
@@ -111,8 +107,8 @@ class _LoraLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        _, x, a, b, t, mask = ctx.saved_tensors
-        weight = _kept(ctx)
+        plain, x, a, b, t, mask = ctx.saved_tensors
+        weight = plain if ctx.packed is None else ctx.packed
         scaling, products = ctx.settings
         g = gradients[0].reshape(-1, gradients[0].shape[-1]).to(products)
         wide_a = a.to(products)

@@ -28,6 +28,11 @@ class MergeConfig:
     output_dir: str | None = setting(
         None, "Folder for the merged model. Unset: the adapter's folder with -merged behind."
     )
+    dequantise: bool = setting(
+        False,
+        "Where the base holds quantised weights (GPTQ, AWQ): merge into the weights that these "
+        "stand for, in --torch_dtype.",
+    )
     exist_ok: bool = setting(False, "Replace the folder if it exists.")
     max_shard_size: str = setting("5GB", "Weights are split into files of at most this size.")
 
@@ -64,7 +69,7 @@ def write_merged(
     from swiftrl.models.save import save_model
 
     loaded = load(config, find_model(config), as_stored=True)
-    merged = merge(cast("PeftModel", loaded.model))
+    merged = merge(cast("PeftModel", loaded.model), unpack=merging.dequantise)
     save_model(
         target,
         merged,
