@@ -55,7 +55,9 @@ def test_losses_are_those_on_the_weights_that_the_files_stand_for(folders, tmp_p
     code, found = _train(folders["gptq"], "dpo", tmp_path / "packed")
     assert code == 0
     _, wanted = _train(folders["plain"], "dpo", tmp_path / "plain")
-    assert found == pytest.approx(wanted, rel=1e-3)
+    # The first loss is the weights' alone; adapters then start from other random numbers.
+    assert found[0] == pytest.approx(wanted[0], rel=1e-6)
+    assert found == pytest.approx(wanted, rel=2e-2)
 
 
 def test_an_adapter_is_used_and_merged(folders, tmp_path, capsys):

@@ -45,11 +45,17 @@ def run(settings: Settings) -> int:
         merging.output_dir,
         exist_ok=merging.exist_ok,
         max_shard_size=merging.max_shard_size,
+        dequantise=merging.dequantise,
     )
 
 
 def write_merged(
-    config: ModelConfig, output_dir: str | None, *, exist_ok: bool, max_shard_size: str
+    config: ModelConfig,
+    output_dir: str | None,
+    *,
+    exist_ok: bool,
+    max_shard_size: str,
+    dequantise: bool = False,
 ) -> int:
     """Write a model with its adapters folded in; return the exit code.
 
@@ -58,6 +64,7 @@ def write_merged(
         output_dir: the folder; unset, the adapter's with -merged behind.
         exist_ok: replace the folder if it exists.
         max_shard_size: size at which weights are split into files.
+        dequantise: of a quantised base, merge into the weights that it stands for.
     """
     if not config.adapters:
         raise ConfigError("--adapters is missing: the folder that training saved, checkpoint-N.")
@@ -69,7 +76,7 @@ def write_merged(
     from swiftrl.models.save import save_model
 
     loaded = load(config, find_model(config), as_stored=True)
-    merged = merge(cast("PeftModel", loaded.model), unpack=merging.dequantise)
+    merged = merge(cast("PeftModel", loaded.model), unpack=dequantise)
     save_model(
         target,
         merged,
