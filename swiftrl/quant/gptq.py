@@ -24,11 +24,10 @@ from torch import Tensor
 
 from swiftrl.core.errors import ModelError
 from swiftrl.quant.grid import Grid, assemble, fit_grid, nearest_steps, store_scales
+from swiftrl.quant.hessian import factorise
 from swiftrl.quant.scheme import QuantWeight, Scheme
 
 __all__ = ["Gptq", "gptq", "output_error"]
-
-_MOST_DAMPING = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +120,20 @@ def gptq(
         ModelError: the weight or the Hessian is not finite, or no damping lets it be factorised.
     """
     groups = scheme.groups(weight_OI.shape[1])
-    _refuse_non_finite(weight_OI, hessian_II)
+    if not bool(torch.isfinite(weight_OI).all()):
+        raise ModelError(
+            "A weight holds NaN or infinity and cannot be quantised: the model's file is damaged."
+        )
     order = _order(hessian_II.diagonal().float(), groups, scheme.act_order)
     hessian = hessian_II.float()[order][:, order]
-    damped, unit, pivots, used = _factorise(hessian, damping)
+    # Upper triangular, with the factor on the left: that of the matrix turned around.
+    damped, lower, used = factorise(hessian.flip(0, 1), damping)
+    upper = lower.flip(0, 1)
     problem = _Problem(
         weight_IO=weight_OI.float().t()[order],
-        hessian_II=damped,
-        unit_II=unit,
-        pivots_I=pivots,
+        hessian_II=damped.flip(0, 1),
+        unit_II=upper / upper.diagonal(),
+        pivots_I=upper.diagonal().square(),
         scheme=scheme,
         group_size=len(order) // groups,
         scale_dtype=scale_dtype,
@@ -141,18 +145,6 @@ def gptq(
     return Gptq(_in_place(steps, grid, order, scheme, scale_dtype), used)
 
 
-def _refuse_non_finite(weight_OI: Tensor, hessian_II: Tensor) -> None:
-    if not bool(torch.isfinite(weight_OI).all()):
-        raise ModelError(
-            "A weight holds NaN or infinity and cannot be quantised: the model's file is damaged."
-        )
-    if not bool(torch.isfinite(hessian_II).all()):
-        raise ModelError(
-            "A layer's inputs were NaN or infinite during calibration. "
-            "Look for rows that overflow, or calibrate in bfloat16 or float32."
-        )
-
-
 def _order(mean_square_I: Tensor, groups: int, act_order: bool) -> Tensor:
     """Return the inputs in the order of rounding."""
     if act_order:
@@ -161,27 +153,6 @@ def _order(mean_square_I: Tensor, groups: int, act_order: bool) -> Tensor:
     among = torch.argsort(size[:, 0], descending=True, stable=True)
     starts = torch.arange(groups, device=within.device) * within.shape[1]
     return (within + starts[:, None])[among].flatten()
-
-
-def _factorise(hessian_II: Tensor, damping: float) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Return the damped Hessian, U and the diagonal of D of it, and the damping it took."""
-    mean = hessian_II.diagonal().mean()
-    # Inputs that were all zero say nothing: any multiple of the identity rounds to nearest.
-    mean = torch.where(mean > 0, mean, torch.ones_like(mean))
-    while damping <= _MOST_DAMPING:
-        damped = hessian_II.clone()
-        damped.diagonal().add_(damping * mean)
-        # Upper triangular, with the factor on the left: that of the matrix turned around.
-        lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
-        if not int(failed):
-            upper = lower.flip(0, 1)
-            roots = upper.diagonal()
-            return damped, upper / roots, roots.square(), damping
-        damping = max(2 * damping, 1e-4)
-    raise ModelError(
-        f"A layer's Hessian cannot be factorised, even with {_MOST_DAMPING:g} times its mean added "
-        "to its diagonal: it is no sum of squares. Calibrate with more rows or in float32."
-    )
 
 
 def _round(problem: _Problem, search: bool) -> tuple[Tensor, Grid]:

@@ -3,7 +3,7 @@ import torch
 from problems import correlated, error_of, hessian_of
 
 from swiftrl.quant.gptq import gptq
-from swiftrl.quant.hessian import Hessian, shrink
+from swiftrl.quant.hessian import Hessian, shrink, with_drift
 from swiftrl.quant.scheme import Scheme
 
 
@@ -40,3 +40,29 @@ def test_an_expert_of_few_tokens_does_better_on_new_ones_with_the_others_help():
             lost[name, tokens] = error_of(weight, gptq(weight, hessian, scheme).weight, held_out)
     assert lost["shrunk", 8] < 0.8 * lost["own", 8]
     assert lost["shrunk", 400] < 1.05 * lost["own", 400]
+
+
+def test_a_weight_makes_up_for_the_drift_of_its_inputs():
+    """Against least squares on the rows themselves, and on new rows."""
+    weight, rows = correlated(16, 32)
+    mixing = torch.eye(32) + 0.1 * torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
+    drifted = rows @ mixing.to(rows)
+    seen = Hessian.empty(32, rows.device)
+    seen.add(drifted[:128], original=rows[:128])
+    moved = with_drift(weight, seen, damping=1e-6)
+    best = torch.linalg.lstsq(drifted[:128].cpu(), (rows[:128] @ weight.t()).cpu()).solution.t()
+    assert torch.allclose(moved.cpu(), best, atol=1e-3)
+    wanted = rows[128:] @ weight.t()
+    as_it_was = (drifted[128:] @ weight.t() - wanted).square().mean()
+    damped = with_drift(weight, seen)
+    assert (drifted[128:] @ damped.t() - wanted).square().mean() < 0.5 * as_it_was
+
+
+def test_without_drift_a_weight_stays():
+    weight, rows = correlated(4, 8)
+    seen = Hessian.empty(8, rows.device)
+    seen.add(rows)
+    assert torch.equal(with_drift(weight, seen), weight)
+    seen = Hessian.empty(8, rows.device)
+    seen.add(rows, original=rows)
+    assert torch.equal(with_drift(weight, seen), weight)
