@@ -37,7 +37,7 @@ class Need:
 
 _LORA = "Train LoRA on the bfloat16 weights instead"
 _BNB_WHY = "bitsandbytes has no kernels for it"
-_BNB_INSTEAD = {"": f"{_LORA}: leave it out."}
+_NF4 = "--quant_method nf4 quantises to the same 4 bits on all hardware."
 _SERVE_WHY = "vLLM serves no such weights there"
 _SERVE_INSTEAD = {
     "ascend": "vllm-ascend serves W8A8 weights made with msmodelslim (--vllm_quantization ascend) "
@@ -111,16 +111,16 @@ NEEDS: tuple[Need, ...] = (
         _BNB_WHY,
         {"": "Use --optim adamw."},
     ),
-    Need({"quant_method": ("bnb",)}, "quant_load:bnb", _BNB_WHY, _BNB_INSTEAD),
-    Need({"load_in_4bit": ("true",)}, "quant_load:bnb", _BNB_WHY, _BNB_INSTEAD),
-    Need({"load_in_8bit": ("true",)}, "quant_load:bnb", _BNB_WHY, _BNB_INSTEAD),
+    Need({"quant_method": ("bnb",)}, "quant_load:bnb", _BNB_WHY, {"": _NF4}),
+    Need({"load_in_4bit": ("true",)}, "quant_load:bnb", _BNB_WHY, {"": _NF4}),
+    Need({"load_in_8bit": ("true",)}, "quant_load:bnb", _BNB_WHY, {"": _NF4}),
     Need(
         {"quant_method": ("fp8",)},
         "fp8",
         "it has no 8-bit floating-point products",
         {
             "ascend": f"{_LORA}; to serve in 8 bits, convert with msmodelslim to W8A8.",
-            "cuda": f"{_LORA}, or use 4-bit weights: --quant_method bnb.",
+            "cuda": f"{_LORA}, or use 4-bit weights: --quant_method bnb or nf4.",
             "": f"{_LORA}.",
         },
     ),
@@ -128,7 +128,7 @@ NEEDS: tuple[Need, ...] = (
         {"quant_method": ("eetq",)},
         "quant_load:eetq",
         "EETQ has kernels for NVIDIA GPUs only",
-        {"": f"{_LORA}: leave it out."},
+        {"": _NF4},
     ),
     *(
         Need(settings | {setting: values}, f"quant_serve:{form}", _SERVE_WHY, _SERVE_INSTEAD)

@@ -24,9 +24,10 @@ from swiftrl.data.picture_probe import picture_probe
 from swiftrl.data.row_encoder import TemplateRowEncoder
 from swiftrl.data.sources import preflight
 from swiftrl.data.stream import StreamedDataset
-from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig, TunerConfig
 from swiftrl.models.load import LoadedModel, Place, load_config, load_model
 from swiftrl.models.lora import add_lora, load_adapters
+from swiftrl.models.quantise import count_weights
 from swiftrl.models.quantised import check_trainable
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
@@ -140,6 +141,7 @@ def _train(
         backend,
         place=_place(settings, parallel),
         scores=algorithm.num_scores or None,
+        quantisation=settings[QuantLoadConfig],
     )
     policy = _policy(run, loaded, template)
     if algorithm.needs_reference:
@@ -284,7 +286,7 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     model = _trainable(settings, loaded)
     # Counted before the weights are laid out over the processes.
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in model.parameters())
+    total = count_weights(model)
     compute_dtype = _compute_dtype(settings)
     policy = Policy(
         model,

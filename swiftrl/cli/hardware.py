@@ -16,7 +16,8 @@ from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.parse import flag_values
-from swiftrl.models.config import ModelConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig
+from swiftrl.models.quantise import check_package
 
 __all__ = ["check", "choose", "lacking"]
 
@@ -59,9 +60,11 @@ def check(settings: Settings, backend: Backend, *, but: Collection[str] = ()) ->
 
     Raises:
         BackendError: it names each, why, and what to do instead.
+        ConfigError: a package is absent.
     """
     values = {name: value for name, value in settings.as_dict().items() if name not in but}
     backend.refuse(values | {MODEL_QUANTIZATION: _quantization(settings[ModelConfig].model)})
+    check_package(settings[QuantLoadConfig])
 
 
 def lacking(flag: str, words: Sequence[str]) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
-from swiftrl.models.config import ModelConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig
 from swiftrl.templates.config import TemplateConfig
 
 if TYPE_CHECKING:
@@ -57,7 +57,13 @@ def find_model(config: ModelConfig, flag: str = "--model") -> Resolved:
     )
 
 
-def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) -> LoadedModel:
+def load(
+    config: ModelConfig,
+    resolved: Resolved,
+    *,
+    as_stored: bool = False,
+    quantisation: QuantLoadConfig | None = None,
+) -> LoadedModel:
     """Load a model with the adapters of these settings.
 
     Args:
@@ -65,6 +71,7 @@ def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) ->
         resolved: what `find_model` found for them.
         as_stored: without --torch_dtype keep the type of the files, instead of the one that the
             hardware computes in best.
+        quantisation: of the model's linear layers; None leaves them as they are.
 
     Raises:
         SwiftRLError: what is wrong with the folder, the adapters or the hardware.
@@ -77,7 +84,9 @@ def load(config: ModelConfig, resolved: Resolved, *, as_stored: bool = False) ->
     backend = choose(config)
     dtype = resolved.stored_dtype if as_stored and config.torch_dtype is None else None
     scores = scores_in(resolved, config.adapters)
-    loaded = load_model(resolved, config, backend, dtype=dtype, scores=scores)
+    loaded = load_model(
+        resolved, config, backend, dtype=dtype, scores=scores, quantisation=quantisation
+    )
     if not config.adapters:
         return loaded
     model = load_adapters(loaded.model, config.adapters)

@@ -40,14 +40,9 @@ class PlanConfig:
         0, "Patches of a row's pictures; matters where the picture encoder trains."
     )
     num_rows: int | None = setting(None, "Rows of the data, for the number of steps.")
-    quant_method: str | None = setting(
-        None,
-        "Count frozen linear layers as quantised by this method (a plan only: this version does "
-        "not train on quantised weights).",
-        choices=("bnb", "gptq", "awq", "hqq", "fp8"),
-    )
-    quant_bits: int | None = setting(None, "Bits of a weight. Unset: 4, and 8 for fp8.")
     group_size: int | None = setting(
-        None, "Weights under one scale. Unset: 128 for gptq and awq, 64 for hqq."
+        None,
+        "Weights under one scale, with --quant_method gptq or awq: a model that is yet to be "
+        "exported so. Unset: 128.",
     )
     json: bool = setting(False, "Print the plan as JSON.")

@@ -15,7 +15,9 @@ from swiftrl.cli.plan_rows import Lengths
 from swiftrl.cli.reference import own_base
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
-from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig, TunerConfig
+from swiftrl.models.quantise import check_quantisation
+from swiftrl.models.quantised import section_of
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.targets import ends_with_any, lora_targets
 from swiftrl.models.towers import frozen_towers
@@ -25,8 +27,15 @@ from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.parallel.config import ParallelConfig
 from swiftrl.rlhf.parallel.deepspeed_config import read_deepspeed
 from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
-from swiftrl.rlhf.planning.choices import Choices, Device, ReferenceKind, Rollout, Sharding
-from swiftrl.rlhf.planning.quantised import quantisation
+from swiftrl.rlhf.planning.choices import (
+    Choices,
+    Device,
+    Quantisation,
+    ReferenceKind,
+    Rollout,
+    Sharding,
+)
+from swiftrl.rlhf.planning.quantised import CALIBRATED, quantisation, stored_quantisation
 from swiftrl.rlhf.planning.shape import ModelShape
 from swiftrl.rlhf.run_state import default_accumulation
 
@@ -147,7 +156,7 @@ def choices_of(
         rank=tuner.lora_rank,
         dropout=tuner.lora_dropout > 0,
         saved=_saved(model, tuner),
-        quantisation=_quantisation(plan),
+        quantisation=_quantisation(settings, resolved),
         trees=lengths.trees,
         layout="rows" if train.layout == "rows" else _layout(model),
         patches=plan.picture_patches,
@@ -203,10 +212,21 @@ def _saved(model: Any, tuner: TunerConfig) -> int:
     )
 
 
-def _quantisation(plan: PlanConfig) -> Any:
-    if plan.quant_method is None:
-        return None
-    return quantisation(plan.quant_method, plan.quant_bits, plan.group_size)
+def _quantisation(settings: Settings, resolved: Resolved) -> Quantisation | None:
+    """Return how linear layers will lie in memory: as asked for, or as the files have them."""
+    asked = settings[QuantLoadConfig]
+    if asked.quant_method is None:
+        check_quantisation(asked)
+        stored = section_of(resolved.config)
+        return stored_quantisation(stored) if stored else None
+    if asked.quant_method not in CALIBRATED:
+        check_quantisation(asked, settings[TunerConfig])
+    return quantisation(
+        asked.quant_method,
+        asked.quant_bits,
+        settings[PlanConfig].group_size,
+        double=asked.bnb_4bit_use_double_quant,
+    )
 
 
 def _reference(settings: Settings, algorithm: Algorithm[Any]) -> ReferenceKind:

@@ -14,7 +14,7 @@ from swiftrl.core.errors import ConfigError
 from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import EncodedDataset
 from swiftrl.data.stream import StreamedDataset
-from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig, TunerConfig
 from swiftrl.models.load import Place, load_model
 from swiftrl.models.lora import changes_base_weights, load_adapters
 from swiftrl.models.resolve import Resolved
@@ -70,7 +70,13 @@ def _reference_model(settings: Settings, backend: Backend, place: Place) -> nn.M
     from belong to it.
     """
     resolved, adapters = find_reference(settings)
-    loaded = load_model(resolved, settings[ModelConfig], backend, place=place)
+    loaded = load_model(
+        resolved,
+        settings[ModelConfig],
+        backend,
+        place=place,
+        quantisation=settings[QuantLoadConfig],
+    )
     return load_adapters(loaded.model, adapters) if adapters else loaded.model
 
 

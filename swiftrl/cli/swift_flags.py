@@ -8,8 +8,8 @@ ONLINE = "belongs to a part of online reinforcement learning that this version d
     "(PPO, several updates a rollout, dynamic sampling, agents); leave it out."  # fmt: skip
 VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
 SCALE = "use --device_map and --max_memory, which spread a model over all devices."
-QUANT = "quantisation while loading is not part of this version; swiftrl export writes quantised " \
-    "models."  # fmt: skip
+QUANT = "belongs to swiftrl export; while loading, --quant_method nf4 or bnb quantises with " \
+    "--quant_bits and bnb_4bit_*."  # fmt: skip
 EXPORT = "belongs to swiftrl export."
 TUNER = "this tuner is not part of this version; --tuner_type lora or full, with use_dora, "\
     "use_rslora or --init_weights."  # fmt: skip
@@ -61,6 +61,8 @@ EXACT: dict[str, str] = {
     "ref_model_type": "the reference is recognised from its folder; leave it out.",
     "zero_hpz_partition_size": "write it into the JSON file of --deepspeed.",
     "ds3_gather_for_generation": "all weights are gathered for generation; leave it out.",
+    "load_in_4bit": "use --quant_method nf4 or bnb.",
+    "load_in_8bit": "use --quant_method bnb --quant_bits 8.",
     "lora_dtype": "LoRA weights are kept in float32 and compute in --torch_dtype.",
 }  # fmt: skip
 

@@ -14,7 +14,8 @@ from swiftrl.core.errors import ConfigError
 from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import load_plugin
 from swiftrl.data.config import DataConfig
-from swiftrl.models.config import ModelConfig, TunerConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig, TunerConfig
+from swiftrl.models.quantise import check_quantisation
 from swiftrl.models.spread import spread_arguments
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
@@ -56,6 +57,7 @@ def training_groups(*, reference: bool) -> list[type]:
     """Return the settings groups of a command that trains."""
     groups: list[type] = [
         ModelConfig,
+        QuantLoadConfig,
         TunerConfig,
         DataConfig,
         TemplateConfig,
@@ -128,6 +130,7 @@ def _check(settings: Settings) -> None:
         check_installed(tracker, extra=tracker, purpose=f"--report_to {tracker}")
     _check_kernels(settings[TrainConfig], settings[ParallelConfig])
     _check_spread(settings)
+    check_quantisation(settings[QuantLoadConfig], settings[TunerConfig])
     if settings[DataConfig].streaming and (settings[TrainConfig].max_steps or -1) < 0:
         raise ConfigError("--streaming true has no known length: give --max_steps.")
 

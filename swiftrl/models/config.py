@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from swiftrl.core.config import setting
 
-__all__ = ["ModelConfig", "TunerConfig"]
+__all__ = ["ModelConfig", "QuantLoadConfig", "TunerConfig"]
 
 DTYPES = ("bfloat16", "float16", "float32")
 
@@ -53,6 +53,30 @@ class ModelConfig:
         None,
         "Hardware to use, e.g. cpu (docs: Hardware). Unset: the first of Ascend, CUDA, MPS and "
         "CPU that is there.",
+    )
+
+
+@dataclass(frozen=True)
+class QuantLoadConfig:
+    """Quantised weights under adapters."""
+
+    quant_method: str | None = setting(
+        None,
+        "Quantise frozen linear layers as they are read: nf4 (QLoRA's 4 bits, arXiv:2305.14314, "
+        "on all hardware) or bnb (bitsandbytes, CUDA and CPU). A model that is stored quantised "
+        "needs no setting.",
+    )
+    quant_bits: int | None = setting(None, "Bits of a weight: 4, or with bnb also 8. Unset: 4.")
+    bnb_4bit_quant_type: str = setting(
+        "nf4", "With --quant_method bnb: type of 4-bit numbers.", choices=("nf4", "fp4")
+    )
+    bnb_4bit_use_double_quant: bool = setting(
+        True, "With --quant_method bnb: quantise the scales of 4-bit numbers in turn."
+    )
+    bnb_4bit_compute_dtype: str | None = setting(
+        None,
+        "With --quant_method bnb: type that 4-bit numbers are multiplied in. Unset: --torch_dtype.",
+        choices=DTYPES,
     )
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
-from swiftrl.models.config import ModelConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig
 from swiftrl.models.heads import SCORE_HEAD, score_class, score_head
 from swiftrl.models.hub import is_hub_id
+from swiftrl.models.quantise import keep_gradients, quantising_arguments
 from swiftrl.models.quantised import section_of, stored_quantisation
 from swiftrl.models.quiet import quiet_transformers
 from swiftrl.models.resolve import Resolved
@@ -20,6 +21,7 @@ from swiftrl.models.spec import ModelSpec
 from swiftrl.models.spread import check_spread, is_spread, spread_arguments
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from swiftrl.backends.base import Backend
@@ -130,6 +132,7 @@ def load_model(
     dtype: str | None = None,
     place: Place = "device",
     scores: int | None = None,
+    quantisation: QuantLoadConfig | None = None,
 ) -> LoadedModel:
     """Read tokenizer and weights, and put the model on this process's device.
 
@@ -140,6 +143,7 @@ def load_model(
         dtype: overrides config.torch_dtype, e.g. "float32" to merge adapters.
         place: where the weights go instead, for a model that several processes share.
         scores: give it a head of so many scores, new where the folder holds none.
+        quantisation: of its frozen linear layers; None leaves them as they are.
 
     Raises:
         ModelError: the weights do not fit the architecture, or it is not served.
@@ -157,8 +161,8 @@ def load_model(
         from swiftrl.models.quantised_loading import load_as_ours
 
         load_as_ours(model_config, section)
-    spread = spread_arguments(config)
     compute = getattr(torch, dtype or backend.compute_dtype(config.torch_dtype))
+    arguments = _arguments(resolved, config, backend, compute, place, quantisation)
     try:
         # Mismatched sizes are collected like missing weights so that one message names them all.
         with quiet_transformers():
@@ -170,10 +174,11 @@ def load_model(
                 use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
-                **({"device_map": "meta"} if place == "nowhere" else spread),
+                **arguments,
             )
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(f"{resolved.path}: loading failed: {error}") from error
+    keep_gradients(model)
     _check_report(resolved, report, head_is_new=scores is not None)
     _check_vocabulary(resolved, model, tokenizer)
     if not backend.capabilities.grouped_mm:
@@ -181,7 +186,7 @@ def load_model(
     if (head := score_head(model)) is not None:
         head.float()  # scores are read in float32, as log-probabilities are
     check_spread(model)
-    if place == "device" and not is_spread(model):
+    if place == "device" and not is_spread(model) and "quantization_config" not in arguments:
         model = model.to(backend.current_device())
     model = model.eval()
     if is_hub_id(resolved.name) and not Path(resolved.name).is_dir():
@@ -191,6 +196,26 @@ def load_model(
         model.name_or_path = model.config.name_or_path = str(resolved.path.absolute())
     processor = load_processor(resolved)
     return LoadedModel(model, tokenizer, processor, resolved.spec, resolved.path, resolved.name)
+
+
+def _arguments(
+    resolved: Resolved,
+    config: ModelConfig,
+    backend: Backend,
+    compute: torch.dtype,
+    place: Place,
+    quantisation: QuantLoadConfig | None,
+) -> dict[str, Any]:
+    """Return what `from_pretrained` takes to place and to quantise weights."""
+    import torch
+
+    arguments = {"device_map": "meta"} if place == "nowhere" else spread_arguments(config)
+    quantised = quantisation and quantising_arguments(resolved, quantisation, compute)
+    if not quantised:
+        return arguments
+    # Weights go to the device one by one and are quantised there.
+    device = backend.current_device() if place == "device" else torch.device("cpu")
+    return {"device_map": {"": device}, **arguments, **quantised}
 
 
 def stop_token_ids(

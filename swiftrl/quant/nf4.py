@@ -41,7 +41,7 @@ def layout(outputs: int, inputs: int) -> dict[str, tuple[tuple[int, ...], torch.
     """
     blocks = -(-outputs * inputs // BLOCK)
     return {
-        "packed": ((outputs, inputs // 2), torch.uint8),
+        "codes": ((outputs, inputs // 2), torch.uint8),
         "absmax": ((blocks,), torch.uint8),
         "absmax_scale": ((-(-blocks // SCALES_TOGETHER),), torch.float32),
         "absmax_mean": ((1,), torch.float32),
@@ -55,21 +55,21 @@ def quantise(weight: Tensor) -> dict[str, Tensor]:
         weight: finite; I is even.
 
     Returns:
-        packed [O, I/2] uint8 (of two neighbours the first in the upper half), absmax [B] uint8,
+        codes [O, I/2] uint8 (of two neighbours the first in the upper half), absmax [B] uint8,
         absmax_scale [ceil(B / 256)] float32, absmax_mean [1] float32.
     """
     outputs, inputs = weight.shape
     flat = weight.detach().reshape(-1)
-    packed = torch.empty(outputs * inputs // 2, dtype=torch.uint8, device=weight.device)
+    codes = torch.empty(outputs * inputs // 2, dtype=torch.uint8, device=weight.device)
     sizes = torch.empty(-(-len(flat) // BLOCK), device=weight.device)
     for strip in _strips(flat):
-        codes, largest = _blockwise(flat[strip].float(), NF4, BLOCK)
+        found, largest = _blockwise(flat[strip].float(), NF4, BLOCK)
         sizes[strip.start // BLOCK : -(-strip.stop // BLOCK)] = largest
-        packed[strip.start // 2 : strip.stop // 2] = codes[::2] * 16 + codes[1::2]
+        codes[strip.start // 2 : strip.stop // 2] = found[::2] * 16 + found[1::2]
     mean = sizes.mean()
     absmax, scale = _blockwise(sizes - mean, dynamic_8bit(), SCALES_TOGETHER)
     return {
-        "packed": packed.view(outputs, inputs // 2),
+        "codes": codes.view(outputs, inputs // 2),
         "absmax": absmax,
         "absmax_scale": scale,
         "absmax_mean": mean.view(1),
@@ -83,11 +83,11 @@ def dequantise(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         tensors: what `quantise` returned.
         dtype: floating point.
     """
-    packed = tensors["packed"]
-    outputs, half = packed.shape
-    flat, sizes = packed.reshape(-1), _sizes(tensors)
-    weight = torch.empty(outputs * half * 2, dtype=dtype, device=packed.device)
-    pairs = _pairs(packed.device)
+    codes = tensors["codes"]
+    outputs, half = codes.shape
+    flat, sizes = codes.reshape(-1), _sizes(tensors)
+    weight = torch.empty(outputs * half * 2, dtype=dtype, device=codes.device)
+    pairs = _pairs(codes.device)
     for strip in _strips(weight):
         places = flat[strip.start // 2 : strip.stop // 2].int()
         values = pairs.index_select(0, places).view(torch.float32)

@@ -110,12 +110,11 @@ MODEL = ["--model", "builtin:tiny-instruct", "--dataset", "builtin:preferences"]
     ("words", "said"),
     [
         # --backend names hardware that need not be here: its reason comes first all the same.
-        (["--backend", "ascend", "--quant_method", "bnb"], "--quant_method: bnb cannot be used on"),
         (["--backend", "ascend", "--load_in_4bit", "true"], "--load_in_4bit: cannot be used on As"),
-        (["--backend", "ascend", "--quant_method", "fp8"], "8-bit floating-point products"),
-        (["--use_cpu", "true", "--quant_method", "fp8"], "cannot be used on CPU"),
+        (["--backend", "ascend", "--load_in_8bit", "true"], "--quant_method nf4 quantises to"),
         # Where the hardware is no obstacle, the version is.
-        (["--backend", "cpu", "--quant_method", "bnb"], "not part of this version"),
+        (["--use_cpu", "true", "--quant_method", "fp8"], "not part of this version; use nf4"),
+        (["--backend", "cpu", "--load_in_4bit", "true"], "use --quant_method nf4 or bnb"),
         # Flags that the command has.
         (["--use_cpu", "true", "--attn_impl", "flash_attention_2"], "Use --attn_impl sdpa."),
         (["--backend", "cpu", "--use_liger_kernel", "true"], "Triton kernels do not run on it"),

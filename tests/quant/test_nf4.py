@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from swiftrl.quant import nf4
 
 GOLDEN = Path(__file__).parent / "golden" / "nf4.safetensors"
-PARTS = ("packed", "absmax", "absmax_scale", "absmax_mean")
+PARTS = ("codes", "absmax", "absmax_scale", "absmax_mean")
 
 
 def test_the_points_are_quantiles_of_a_normal_distribution():
@@ -46,7 +46,7 @@ def golden():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_codes_are_those_of_bitsandbytes(golden, dtype):
     found = nf4.quantise(device.put(golden[f"{dtype}.weight"]))
-    assert found["packed"].cpu().equal(golden[f"{dtype}.packed"])
+    assert found["codes"].cpu().equal(golden[f"{dtype}.codes"])
     for part in ("absmax_scale", "absmax_mean"):
         torch.testing.assert_close(found[part].cpu(), golden[f"{dtype}.{part}"])
     # Its kernel takes the farther of two neighbours now and then (1 of 1,000).

@@ -17,7 +17,7 @@ from swiftrl.models.towers import prepare_full
 from swiftrl.rlhf.planning.activations import kept_by_layer
 from swiftrl.rlhf.planning.choices import Choices, Device
 from swiftrl.rlhf.planning.memory import plan_memory
-from swiftrl.rlhf.planning.quantised import quantisation
+from swiftrl.rlhf.planning.quantised import quantisation, stored_quantisation
 from swiftrl.rlhf.planning.remedies import remedies
 from swiftrl.rlhf.planning.shape import read_shape
 from swiftrl.rlhf.planning.workload import Tree
@@ -173,10 +173,11 @@ def test_parameters_are_counted_without_weights(kind, sizes):
     [
         # 4 bits, an 8-bit scale for each 64, a float32 for each 256 of these.
         ("bnb", 4, None, 4 + 8 / 64 + 32 / (64 * 256)),
+        ("nf4", None, None, 4 + 8 / 64 + 32 / (64 * 256)),
+        ("bnb", 8, None, 8),
         ("gptq", 4, 128, 4 + 20 / 128),
         ("awq", None, 64, 4 + 20 / 64),
         ("gptq", 3, None, 3 + 19 / 128),
-        ("fp8", None, None, 8 + 32 / 128**2),
     ],
 )
 def test_bits_of_quantised_weights(method, bits, group, expected):
@@ -186,6 +187,26 @@ def test_bits_of_quantised_weights(method, bits, group, expected):
 def test_quantisation_refuses_bits_that_a_method_lacks():
     with pytest.raises(ConfigError, match="awq has 4"):
         quantisation("awq", 3, None)
+
+
+def test_without_double_quantisation_a_scale_is_a_float32():
+    assert quantisation("bnb", 4, None, double=False).bytes * 8 == 4 + 32 / 64
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}, 4 + 20 / 128),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1, "desc_act": False}, 8),
+    ],
+)
+def test_bits_of_weights_in_files(section, expected):
+    assert stored_quantisation(section).bytes * 8 == pytest.approx(expected)
+
+
+def test_files_of_an_unknown_kind_are_refused():
+    with pytest.raises(ConfigError, match="quantised by 'exl3'"):
+        stored_quantisation({"quant_method": "exl3"})
 
 
 def shape_of_70b():
@@ -209,7 +230,7 @@ def test_70b_with_lora_fits_48_gib_in_four_bits_and_not_in_sixteen():
     )  # fmt: skip
     assert plan_memory(shape, plan, card).total > 130 * GIB
     found = {remedy.flags: remedy for remedy in remedies(shape, plan, card)}
-    four = found["--quant_method bnb --quant_bits 4"]
+    four = found["--quant_method nf4"]
     assert four.fits
     assert four.memory.parts["weights"] / GIB == pytest.approx(36.8, abs=0.1)
     assert any(flags.startswith("--fsdp fsdp2 with") and r.fits for flags, r in found.items())

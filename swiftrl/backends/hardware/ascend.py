@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _A2 = Capabilities(
     float64=False,
     complex=False,
-    quant_load=("gptq", "awq"),
+    quant_load=("nf4", "gptq", "awq"),
     quant_serve=("ascend", "compressed-tensors"),
     quant_export=("gptq", "awq"),
 )

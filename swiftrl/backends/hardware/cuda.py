@@ -19,7 +19,7 @@ _AMPERE = Capabilities(
     grouped_mm=True,
     compile=True,
     attention=("flash_attention_2", "flex_attention", "sdpa", "eager"),
-    quant_load=("bnb", "gptq", "awq", "eetq"),
+    quant_load=("nf4", "bnb", "gptq", "awq", "eetq"),
     quant_serve=("gptq", "awq", "bnb", "fp8", "compressed-tensors"),
     quant_export=("gptq", "awq", "bnb"),
     liger=True,
@@ -42,7 +42,7 @@ TURING = Chip(
     "NVIDIA Turing or older",
     Capabilities(
         bf16=False,
-        quant_load=("bnb", "gptq", "awq"),
+        quant_load=("nf4", "bnb", "gptq", "awq"),
         quant_serve=("gptq", "awq", "bnb"),
         quant_export=("gptq", "awq", "bnb"),
         bnb=True,
@@ -53,7 +53,7 @@ ROCM = Chip(
     "AMD GPU (ROCm)",
     replace(
         _AMPERE,
-        quant_load=("bnb", "gptq", "awq"),
+        quant_load=("nf4", "bnb", "gptq", "awq"),
         quant_serve=("fp8", "compressed-tensors"),
     ),
     "MI250, MI300X",

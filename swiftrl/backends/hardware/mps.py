@@ -36,7 +36,9 @@ BACKEND = MpsBackend(
     chips=(
         Chip(
             "Apple GPU",
-            Capabilities(float64=False, complex=False, quant_load=("bnb", "gptq", "awq"), bnb=True),
+            Capabilities(
+                float64=False, complex=False, quant_load=("nf4", "bnb", "gptq", "awq"), bnb=True
+            ),
         ),
     ),
 )

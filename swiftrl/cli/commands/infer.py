@@ -17,7 +17,8 @@ from swiftrl.core.config import Settings, setting
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.config import DataConfig
 from swiftrl.engine.config import GenerationConfig
-from swiftrl.models.config import ModelConfig
+from swiftrl.models.config import ModelConfig, QuantLoadConfig
+from swiftrl.models.quantise import check_quantisation
 from swiftrl.templates.config import TemplateConfig
 
 if TYPE_CHECKING:
@@ -62,12 +63,13 @@ def run(settings: Settings) -> int:
     config, generation = settings[ModelConfig], settings[GenerationConfig]
     if settings[InferConfig].num_return_sequences < 1:
         raise ConfigError("--num_return_sequences: expected at least 1.")
+    check_quantisation(settings[QuantLoadConfig])
     hardware.check(settings, hardware.choose(config))
     resolved = find_model(config)
     template = load_template(settings, resolved)
     if scores_in(resolved, config.adapters) is not None:
         return _score_rows(settings, resolved, template)
-    loaded = load(config, resolved)
+    loaded = load(config, resolved, quantisation=settings[QuantLoadConfig])
     sampling = sampling_params(generation, loaded.model.generation_config)
     engine = TransformersEngine(
         loaded.model,
@@ -150,7 +152,7 @@ def _score_rows(settings: Settings, resolved: Any, template: Any) -> int:
     path = Path(settings[InferConfig].result_path or "scores.jsonl")
     rows = _rows(settings, "instruction", path)
     model = RewardModel(
-        load(settings[ModelConfig], resolved).model,
+        load(settings[ModelConfig], resolved, quantisation=settings[QuantLoadConfig]).model,
         template,
         max_batch_size=settings[GenerationConfig].max_batch_size,
     )
@@ -202,7 +204,14 @@ COMMAND = Command(
     description="Chat with a model in the terminal; with --prompt answer one message; with "
     "--dataset or --val_dataset write a reply to every row into --result_path; a reward model "
     "writes the score of each row's conversation.",
-    groups=lambda argv: [ModelConfig, GenerationConfig, TemplateConfig, DataConfig, InferConfig],
+    groups=lambda argv: [
+        ModelConfig,
+        QuantLoadConfig,
+        GenerationConfig,
+        TemplateConfig,
+        DataConfig,
+        InferConfig,
+    ],
     run=run,
     refuse=lambda flag, argv: why_refused(flag),
 )

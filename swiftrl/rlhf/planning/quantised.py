@@ -2,52 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from swiftrl.core.errors import ConfigError
+from swiftrl.models.quantised import stored_as
+from swiftrl.quant.format import FORMATS
+from swiftrl.quant.nf4 import BLOCK, SCALES_TOGETHER
 from swiftrl.rlhf.planning.choices import Quantisation
 
-__all__ = ["METHODS", "quantisation"]
+__all__ = ["CALIBRATED", "quantisation", "stored_quantisation"]
 
-METHODS = ("bnb", "gptq", "awq", "hqq", "fp8")
+CALIBRATED = ("gptq", "awq")
+"""Methods whose models are made beforehand; training finds them in the files."""
+_BITS = {"nf4": (4,), "bnb": (4, 8), "gptq": (4, 2, 3, 8), "awq": (4,)}
+"""The first is the one where none is asked for."""
 _SCALE_BITS = 16
 _FLOAT32_BITS = 32
-_BLOCK = 64
-"""Weights under one scale of bitsandbytes' 4-bit formats (QLoRA, arXiv:2305.14314)."""
-_SECOND = 256
-"""Scales under one scale of their own with double quantisation."""
-_FP8_BLOCK = 128 * 128
 
 
-def quantisation(method: str, bits: int | None, group_size: int | None) -> Quantisation:
+def quantisation(
+    method: str, bits: int | None, group_size: int | None, *, double: bool = True
+) -> Quantisation:
     """Return the bits of a weight.
 
-    bnb: NF4 or FP4 with double quantisation, or LLM.int8. gptq, awq, hqq: a 16-bit scale and a
-    zero point a group. fp8: a float32 scale a block of 128 x 128.
+    nf4: with double quantisation. bnb: NF4 or FP4, or LLM.int8, whose float32 a row counts for
+    nothing. gptq, awq: a 16-bit scale and a zero point a group.
+
+    Args:
+        method: by name.
+        bits: of a weight; None for the method's own.
+        group_size: weights under one scale, of gptq and awq; None for 128.
+        double: bnb's scales are quantised in turn.
 
     Raises:
         ConfigError: the method has no such number of bits.
     """
-    allowed = {
-        "bnb": (4, 8),
-        "gptq": (2, 3, 4, 8),
-        "awq": (4,),
-        "hqq": (1, 2, 3, 4, 8),
-        "fp8": (8,),
-    }
-    bits = bits or allowed[method][0 if method in ("bnb", "awq", "fp8") else -2]
-    if bits not in allowed[method]:
-        known = ", ".join(map(str, allowed[method]))
+    bits = bits or _BITS[method][0]
+    if bits not in _BITS[method]:
+        known = ", ".join(map(str, sorted(_BITS[method])))
         raise ConfigError(f"--quant_bits {bits}: {method} has {known}.")
     if group_size is not None and group_size < 1:
         raise ConfigError(f"--group_size {group_size}: expected 1 or more.")
-    return Quantisation(f"{method} {bits}-bit", bits, _extra(method, bits, group_size))
+    name = f"{method} {bits}-bit"
+    if method in CALIBRATED:
+        return Quantisation(name, bits, (_SCALE_BITS + bits) / (group_size or 128))
+    if bits == 8:
+        return Quantisation(name, bits, 0.0)
+    scales = 8 + _FLOAT32_BITS / SCALES_TOGETHER if double else _FLOAT32_BITS
+    return Quantisation(name, bits, scales / BLOCK)
 
 
-def _extra(method: str, bits: int, group_size: int | None) -> float:
-    if method == "bnb" and bits == 8:
-        return 0.0  # a float32 a row
-    if method == "bnb":
-        return (8 + _FLOAT32_BITS / _SECOND) / _BLOCK
-    if method == "fp8":
-        return _FLOAT32_BITS / _FP8_BLOCK
-    zero = _SCALE_BITS if method == "hqq" else bits
-    return (_SCALE_BITS + zero) / (group_size or (64 if method == "hqq" else 128))
+def stored_quantisation(section: Mapping[str, Any]) -> Quantisation:
+    """Return the bits of a weight in files, as `quantization_config` of config.json says.
+
+    Raises:
+        ConfigError: no format that is known here.
+    """
+    stored = stored_as(section)
+    if stored is not None:
+        scheme = stored.scheme
+        extra = (_SCALE_BITS + scheme.bits) / scheme.group_size if scheme.group_size > 0 else 0.0
+        return Quantisation(f"{stored.name} {scheme.bits}-bit", scheme.bits, extra)
+    raise ConfigError(
+        f"the model's files are quantised by {section.get('quant_method')!r}, which is no format that training reads; "
+        f"expected one of {', '.join(FORMATS.names())}."
+    )

@@ -135,11 +135,11 @@ def _lora(shape: ModelShape, choices: Choices, device: Device) -> Iterator[_Chan
 
 
 def _four_bits(shape: ModelShape, choices: Choices, device: Device) -> Iterator[_Change]:
-    four: Quantisation = quantisation("bnb", 4, None)
+    four: Quantisation = quantisation("nf4", 4, None)
     if choices.quantisation is not None and choices.quantisation.bytes <= four.bytes:
         return
     smaller = replace(choices, quantisation=four)
-    flags = "--quant_method bnb --quant_bits 4"
+    flags = "--quant_method nf4"
     if not choices.full:
         yield _Change(flags, "rounded weights, unpacked as they run", smaller)
 

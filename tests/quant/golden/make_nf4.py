@@ -23,7 +23,7 @@ def main() -> None:
         name = str(dtype).removeprefix("torch.")
         found |= {
             f"{name}.weight": weight,
-            f"{name}.packed": packed.view(72, 128),
+            f"{name}.codes": packed.view(72, 128),
             f"{name}.absmax": state.absmax,
             f"{name}.absmax_scale": state.state2.absmax,
             f"{name}.absmax_mean": state.offset.view(1),

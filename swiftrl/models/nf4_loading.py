@@ -1,0 +1,130 @@
+"""NF4 through transformers' interface for quantisers: one linear layer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.core_model_loading import ConversionOps
+from transformers.quantizers import HfQuantizer
+from transformers.quantizers.auto import (
+    AUTO_QUANTIZATION_CONFIG_MAPPING,
+    AUTO_QUANTIZER_MAPPING,
+)
+from transformers.utils.quantization_config import QuantizationConfigMixin
+
+from swiftrl.core.errors import ModelError
+from swiftrl.quant import nf4
+from swiftrl.quant.linear import QuantLinear
+
+__all__ = ["nf4_config", "to_nf4"]
+
+_METHOD = "swiftrl_nf4"
+
+
+class Nf4Config(QuantizationConfigMixin):
+    """What transformers is given as `quantization_config`.
+
+    Args:
+        kept: names of linear layers that stay as they are.
+    """
+
+    def __init__(self, kept: Sequence[str] = ()) -> None:
+        self.quant_method = _METHOD  # type: ignore[assignment]
+        self.kept = list(kept)
+
+
+class Nf4Quantizer(HfQuantizer):
+    """Takes each weight as it is read and puts a packed layer in the place of its own."""
+
+    requires_calibration = False
+    quantization_config: Nf4Config
+
+    @property
+    def quantized_element_size(self) -> float:
+        """Bytes of a weight."""
+        return 0.52
+
+    @property
+    def is_trainable(self) -> bool:  # type: ignore[override]
+        """Whether adapters on it train."""
+        return True
+
+    def is_serializable(self) -> bool:  # type: ignore[override]
+        """Whether transformers can write it."""
+        return False
+
+    def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
+        """Return whether a parameter is a weight to be packed."""
+        name, _, leaf = param_name.rpartition(".")
+        return leaf == "weight" and name in self._names(model)
+
+    def get_quantize_ops(self) -> ConversionOps:
+        """Return what packs a weight."""
+        return _Pack()
+
+    def _names(self, model: Any) -> frozenset[str]:
+        """Return the layers to pack; asked before the first is."""
+        found = getattr(self, "_found", None)
+        if found is None:
+            kept = set(self.quantization_config.kept)
+            found = self._found = frozenset(
+                name
+                for name, module in model.named_modules()
+                if type(module) is nn.Linear and name not in kept
+            )
+            if not found:
+                raise ModelError(
+                    f"{type(model).__name__} has no linear layers that --quant_method nf4 could "
+                    "quantise; leave it."
+                )
+        return found
+
+
+class _Pack(ConversionOps):
+    def convert(  # type: ignore[override]
+        self,
+        input_dict: dict[str, Any],
+        *,
+        full_layer_name: str,
+        model: Any,
+        missing_keys: set[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Tensor]:
+        """Replace the layer of a weight; nothing is left for transformers to set."""
+        (value,) = input_dict.values()
+        name = full_layer_name.rpartition(".")[0]
+        parent, _, leaf = name.rpartition(".")
+        layer = to_nf4(model.get_submodule(name), value[0] if isinstance(value, list) else value)
+        for parameter in layer.parameters():
+            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
+        layer._is_hf_initialized = True  # type: ignore[assignment]
+        setattr(model.get_submodule(parent), leaf, layer)
+        if missing_keys is not None:
+            missing_keys.discard(full_layer_name)
+        return {}
+
+
+def to_nf4(linear: nn.Linear, weight: Tensor) -> QuantLinear:
+    """Return a packed layer in the place of another, on the weight's device.
+
+    Args:
+        linear: whose bias is kept.
+        weight: [O, I] its weight.
+    """
+    shape = linear.in_features, linear.out_features
+    layout = nf4.layout(linear.out_features, linear.in_features)
+    layer = QuantLinear(*shape, layout, nf4.dequantise, device="meta")
+    layer.bias = linear.bias
+    for name, tensor in nf4.quantise(weight).items():
+        setattr(layer, name, nn.Parameter(tensor, requires_grad=False))
+    return layer
+
+
+def nf4_config(kept: Sequence[str]) -> Nf4Config:
+    """Return what `from_pretrained` takes as `quantization_config`."""
+    # transformers looks quantisers up in these.
+    AUTO_QUANTIZER_MAPPING[_METHOD] = Nf4Quantizer
+    AUTO_QUANTIZATION_CONFIG_MAPPING[_METHOD] = Nf4Config
+    return Nf4Config(kept)
