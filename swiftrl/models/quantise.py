@@ -73,7 +73,8 @@ def check_quantisation(config: QuantLoadConfig, tuner: TunerConfig | None = None
         if method in _ELSEWHERE:
             raise ConfigError(f"--quant_method {method}: {_ELSEWHERE[method].format(method)}")
         raise ConfigError(
-            f"--quant_method {method}: unknown; expected nf4 or bnb." + did_you_mean(method, tuple(BITS))
+            f"--quant_method {method}: unknown; expected nf4 or bnb."
+            + did_you_mean(method, tuple(BITS))
         )
     if config.quant_bits is not None and config.quant_bits not in BITS[method]:
         known = " or ".join(map(str, BITS[method]))

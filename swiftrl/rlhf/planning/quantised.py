@@ -65,6 +65,6 @@ def stored_quantisation(section: Mapping[str, Any]) -> Quantisation:
         extra = (_SCALE_BITS + scheme.bits) / scheme.group_size if scheme.group_size > 0 else 0.0
         return Quantisation(f"{stored.name} {scheme.bits}-bit", scheme.bits, extra)
     raise ConfigError(
-        f"the model's files are quantised by {section.get('quant_method')!r}, which is no format that training reads; "
-        f"expected one of {', '.join(FORMATS.names())}."
+        f"the model's files are quantised by {section.get('quant_method')!r}, which is no format "
+        f"that training reads; expected one of {', '.join(FORMATS.names())}."
     )
