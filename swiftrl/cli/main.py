@@ -23,7 +23,6 @@ LATER = {
     "eval": "evaluation is not part of this version",
     "app": "the chat page is not part of this version; chat with `swiftrl infer`",
     "web-ui": "the web page is not part of this version",
-    "sample": "sampling is not part of this version; `swiftrl infer --val_dataset` writes replies",
 }
 
 

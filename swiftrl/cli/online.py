@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from swiftrl.backends.base import Backend
-from swiftrl.cli.loading import find_model
+from swiftrl.cli.rewards import all_rewards, check_rewards
 from swiftrl.core import log
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
@@ -18,12 +17,8 @@ from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import load_rows
 from swiftrl.data.rejects import REJECTS_FILE, Reject, save_rejects
 from swiftrl.data.rows import Prompt
-from swiftrl.engine.scores import RewardModel
 from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import ModelConfig
-from swiftrl.models.heads import scores_in
-from swiftrl.models.load import load_model
-from swiftrl.models.resolve import Resolved
 from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
@@ -31,12 +26,9 @@ from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import EncodedPrompt, Prompts, check_prompts
 from swiftrl.rlhf.rewards.config import RewardConfig
-from swiftrl.rlhf.rewards.load import load_rewards, weights_of
-from swiftrl.rlhf.rewards.models import check_scores, model_reward, model_reward_name
-from swiftrl.rlhf.rewards.reward import Reward
+from swiftrl.rlhf.rewards.load import weights_of
 from swiftrl.rlhf.rollouts import Rollouts
 from swiftrl.templates.config import TemplateConfig
-from swiftrl.templates.source import TemplateOptions
 from swiftrl.templates.template import Template
 
 __all__ = ["load_prompts", "make_rollouts"]
@@ -63,11 +55,8 @@ def load_prompts(
         DataError: a bad row, or a prompt that is too long.
     """
     _refuse(settings)
-    # What is wrong with rewards is said before any weights are loaded.
     longest = algorithm.config.max_completion_length
-    load_rewards(settings[RewardConfig], max_completion_length=longest)
-    for name in settings[RewardConfig].reward_model:
-        check_scores(name, scores_in(_found(settings, name)))
+    check_rewards(settings, longest)
     data = settings[DataConfig]
     rows, rejects = _read(settings, data.dataset)
     held_out = None
@@ -100,36 +89,6 @@ def _refuse(settings: Settings) -> None:
             "--precompute_ref_log_probs true: replies are not known before they are written. "
             "Leave the flag, or set --beta 0 to do without a reference."
         )
-    rewards = settings[RewardConfig]
-    if not rewards.reward_funcs and not rewards.reward_model:
-        raise ConfigError(
-            "--reward_funcs is missing: name rewards, or FILE.py:FUNCTION (--help lists them), or "
-            "give a --reward_model."
-        )
-
-
-def _found(settings: Settings, name: str) -> Resolved:
-    config = replace(
-        settings[ModelConfig], model=name, model_type=None, model_revision=None, adapters=[]
-    )
-    return find_model(config, "--reward_model")
-
-
-def _model_rewards(settings: Settings, backend: Backend, functions: list[str]) -> list[Reward]:
-    """Load the reward models, each with its own template, beside functions of these names."""
-    names = settings[RewardConfig].reward_model
-    rewards = []
-    for name in names:
-        resolved = _found(settings, name)
-        loaded = load_model(resolved, settings[ModelConfig], backend, scores=1)
-        template = Template.load(loaded.tokenizer, options=TemplateOptions())
-        model = RewardModel(
-            loaded.model.requires_grad_(False),
-            template,
-            max_batch_size=settings[TrainConfig].per_device_train_batch_size,
-        )
-        rewards.append(model_reward(model_reward_name(name, [*names, *functions]), name, model))
-    return rewards
 
 
 def _set_aside(rejects: list[Reject], folder: Path | None) -> None:
@@ -193,8 +152,12 @@ def make_rollouts(
         compute_dtype=None if compute == torch.float32 else compute,
         shown_token_ids=template.mark_token_ids,
     )
-    loaded = load_rewards(rewards, max_completion_length=algorithm.config.max_completion_length)
-    loaded += _model_rewards(settings, backend, [reward.name for reward in loaded])
+    loaded = all_rewards(
+        settings,
+        backend,
+        longest=algorithm.config.max_completion_length,
+        batch_size=config.per_device_train_batch_size,
+    )
     return Rollouts(
         prompts,
         algorithm,
