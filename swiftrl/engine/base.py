@@ -72,12 +72,12 @@ class Engine(Protocol):
         n: int = 1,
         media: Sequence[Mapping[str, Any]] | None = None,
         *,
-        first: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt, in the prompts' order.
 
         `media` are the tensors of each prompt's pictures and the like, empty where it has none.
-        `first` is the number of the first prompt: a seeded reply depends on its prompt's number.
+        `numbers` are the prompts', 0, 1, ... if unset: a seeded reply depends on its prompt's.
 
         Raises:
             EngineError: a prompt cannot be answered.

@@ -73,18 +73,19 @@ class Batching:
         media: Sequence[Mapping[str, Any]] | None,
         seed: int | None,
         n: int,
-        first: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> Iterator[list[Job]]:
         """Yield batches of jobs, `n` a prompt, those of similar length together.
 
-        `first` is the number of the first prompt, on which its randomness depends.
+        `numbers` are the prompts', on which their randomness depends; 0, 1, ... if unset.
         """
+        numbers = range(len(prompts)) if numbers is None else numbers
         base = getattr(self._model, "get_base_model", lambda: self._model)()
         for group in rows_apart(base, media or [{}] * len(prompts)):
             jobs = [
                 (index, source)
                 for index in sorted(group, key=lambda i: len(prompts[i]))
-                for source in generators(seed, first + index, n)
+                for source in generators(seed, numbers[index], n)
             ]
             yield from self._batches(jobs, [len(prompts[index]) for index, _ in jobs])
 

@@ -74,13 +74,13 @@ class TransformersEngine:
         n: int = 1,
         media: Sequence[Mapping[str, Any]] | None = None,
         *,
-        first: int = 0,
+        numbers: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """Return `n` completions of each prompt; prompts of similar length run together."""
         for prompt in prompts:
             self.check_prompt(prompt)
         replies: list[list[Completion]] = [[] for _ in prompts]
-        for batch in self.batching.jobs(prompts, media, sampling.seed, n, first):
+        for batch in self.batching.jobs(prompts, media, sampling.seed, n, numbers):
             run = _Run(self, [prompts[index] for index, _ in batch], sampling)
             run.media = [media[index] for index, _ in batch] if media else []
             run.decode([source for _, source in batch])

@@ -40,6 +40,14 @@ class RolloutConfig:
     overlong_filter: bool = setting(
         False, "Leave replies out of the loss that --max_completion_length cut off (DAPO)."
     )
+    dynamic_sample: bool = setting(
+        False,
+        "Put other prompts in the place of those whose replies all scored alike and so teach "
+        "nothing (DAPO's dynamic sampling).",
+    )
+    max_resample_times: int = setting(
+        3, "With --dynamic_sample: how often, before a prompt is kept as it is."
+    )
     log_completions: bool = setting(
         True, "Write prompts, replies, rewards and advantages to completions.jsonl."
     )
@@ -99,5 +107,7 @@ def _check(config: RolloutConfig) -> None:
         raise ConfigError(f"--top_p {config.top_p}: expected more than 0, up to 1.")
     if config.top_k < -1:
         raise ConfigError(f"--top_k {config.top_k}: expected -1 (off) or more.")
+    if config.max_resample_times < 1:
+        raise ConfigError(f"--max_resample_times {config.max_resample_times}: expected 1 or more.")
     if config.rollout_batch_size < 1:
         raise ConfigError(f"--rollout_batch_size {config.rollout_batch_size}: expected 1 or more.")

@@ -10,18 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
-from swiftrl.core.messages import text_of
-from swiftrl.data.batch import Tree, make_tree, pack
 from swiftrl.engine.base import Completion, Engine
 from swiftrl.engine.rows import message_dict
 from swiftrl.engine.sampling import SamplingParams
 from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.distributed import Processes
+from swiftrl.rlhf.groups import Answered, Group, batches_of, lines_of
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.order import Feed, MicroBatch, share_of
 from swiftrl.rlhf.policy import Policy
@@ -32,24 +30,15 @@ from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
 from swiftrl.rlhf.rollout_metrics import length_sums, reward_sums, spread_sums
 from swiftrl.rlhf.steps import Sums, evened, merged
 from swiftrl.rlhf.writing import Writer, write_replies
-from swiftrl.templates.encoding import Encoded
 from swiftrl.templates.template import Template
 
 __all__ = ["Rollouts"]
 
 FLAT_STEPS = 3
+_FAR = 2**40
+"""More prompts than any stream has, so that no two have a number in common."""
 MOST_GAP = 0.2
 """Nats a token, on average, by which the engine may differ from the trainer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A prompt with its replies and what they are worth."""
-
-    prompt: EncodedPrompt
-    media: Mapping[str, Any]
-    completions: list[Completion]
-    advantages: list[float]
 
 
 @dataclass
@@ -122,7 +111,7 @@ class Rollouts:
         mine = share_of(0, len(held_out), self.processes.replica, self.processes.replicas)
         prompts = [held_out[index] for index in mine]
         media = [self._media(prompt) for prompt in prompts]
-        completions = self._write(prompts, media, mine.start, 1, temperature=0.0)
+        completions = self._write(prompts, media, mine, 1, temperature=0.0)
         scores = self._score(prompts, completions)
         sums = Sums()
         sums.add(reward_sums(scores))
@@ -131,34 +120,84 @@ class Rollouts:
 
     def _step(self, start: int, stop: int) -> list[MicroBatch]:
         mine = share_of(start, stop, self.processes.replica, self.processes.replicas)
-        prompts = [self.prompts[self._order.index_at(position)] for position in mine]
         size = self.algorithm.config.num_generations
-        began = time.monotonic()
-        media = [self._media(prompt) for prompt in prompts]
-        completions = self._write(
-            prompts, media, mine.start, size, self.algorithm.config.temperature
-        )
-        wrote = time.monotonic()
-        scores = self._score(prompts, completions)
+        answered = self._answered([self._order.index_at(position) for position in mine], mine)
+        if self.algorithm.config.dynamic_sample:
+            answered = self._resampled(answered, mine)
+        scores = self._together(answered)
         advantages = self._advantages(scores, size)
         groups = [
-            _Group(prompt, tensors, written, advantages[index * size : (index + 1) * size])
-            for index, (prompt, tensors, written) in enumerate(
-                zip(prompts, media, completions, strict=True)
-            )
+            Group(one, advantages[index * size : (index + 1) * size])
+            for index, one in enumerate(answered)
         ]
-        self._note(groups, scores, wrote - began, time.monotonic() - wrote)
-        self._log(start, groups, scores)
-        batches = self._batches(groups, mine.start)
+        self._note(groups, scores)
+        self._log(start, groups)
+        batches = batches_of(
+            groups,
+            mine.start,
+            self.micro_batch_size,
+            drop_cut=self.algorithm.config.overlong_filter,
+        )
         if not self._proved:
             self._prove(batches)
         return batches
+
+    def _answered(self, indices: Sequence[int], numbers: Sequence[int]) -> list[Answered]:
+        """Return prompts with replies and scores; `numbers` and the seed decide the replies."""
+        size = self.algorithm.config.num_generations
+        prompts = [self.prompts[index] for index in indices]
+        began = time.monotonic()
+        media = [self._media(prompt) for prompt in prompts]
+        completions = self._write(prompts, media, numbers, size, self.algorithm.config.temperature)
+        wrote = time.monotonic()
+        scores = self._score(prompts, completions)
+        self._note_time(completions, wrote - began, time.monotonic() - wrote)
+        parts = zip(
+            prompts,
+            media,
+            completions,
+            scores.values.split(size),
+            scores.total.split(size),
+            strict=True,
+        )
+        return [Answered(*part) for part in parts] if prompts else []
+
+    def _resampled(self, answered: list[Answered], mine: range) -> list[Answered]:
+        """Put other prompts in the place of those that teach nothing.
+
+        They come from a permutation of their own, at the same place of the stream, so that they
+        do not depend on how the step is divided, nor on what came before.
+        """
+        asked = len(answered)
+        for attempt in range(1, self.algorithm.config.max_resample_times + 1):
+            flat = [index for index, one in enumerate(answered) if not one.teaches]
+            # Every process writes as often as the others, be it nothing.
+            if not self.processes.most(len(flat)):
+                break
+            order = Feed(self.prompts, seed=self.seed + attempt, shuffle=True, micro_batch_size=1)
+            indices = [order.index_at(mine[index]) for index in flat]
+            numbers = [attempt * _FAR + mine[index] for index in flat]
+            asked += len(flat)
+            for index, one in zip(flat, self._answered(indices, numbers), strict=True):
+                answered[index] = one if one.teaches else answered[index]
+        self._metrics.add({"prompts_per_group": (float(asked), float(len(answered)))})
+        return answered
+
+    def _together(self, answered: Sequence[Answered]) -> Scores:
+        names = tuple(reward.name for reward in self.rewards)
+        if not answered:
+            return Scores(names, torch.zeros(0, len(names)), torch.zeros(0))
+        return Scores(
+            names,
+            torch.cat([one.values for one in answered]),
+            torch.cat([one.total for one in answered]),
+        )
 
     def _write(
         self,
         prompts: Sequence[EncodedPrompt],
         media: Sequence[Mapping[str, Any]],
-        first: int,
+        numbers: Sequence[int],
         n: int,
         temperature: float,
     ) -> list[list[Completion]]:
@@ -178,7 +217,7 @@ class Rollouts:
             [prompt.token_ids for prompt in prompts],
             media,
             sampling,
-            first=first,
+            numbers=numbers,
             n=n,
         )
 
@@ -227,42 +266,6 @@ class Rollouts:
                 "Harder or easier prompts, a higher --temperature or more --num_generations help."
             )
 
-    def _batches(self, groups: Sequence[_Group], first: int) -> list[MicroBatch]:
-        """Fold groups into micro-batches: several of them, or a part of one."""
-        size = self.algorithm.config.num_generations
-        parts = [
-            (group, range(start, min(start + self.micro_batch_size, size)), first + index)
-            for index, group in enumerate(groups)
-            for start in range(0, size, self.micro_batch_size)
-        ]
-        together = max(self.micro_batch_size // size, 1)
-        return [
-            MicroBatch(
-                pack([self._tree(group, chosen) for group, chosen, _ in some]),
-                some[0][2] * size + some[0][1].start,
-                tuple(str(g.prompt.row.origin) for g, chosen, _ in some if not chosen.start),
-            )
-            for some in (parts[at : at + together] for at in range(0, len(parts), together))
-        ]
-
-    def _tree(self, group: _Group, chosen: range) -> Tree:
-        prompt = group.prompt.token_ids
-        sequences, engine_logps = [], []
-        for index in chosen:
-            reply = group.completions[index]
-            cut = reply.finish_reason == "length" and self.algorithm.config.overlong_filter
-            weights = np.zeros(len(prompt) + len(reply.token_ids), dtype=np.float32)
-            weights[len(prompt) :] = not cut
-            ids = np.array([*prompt, *reply.token_ids], dtype=np.int32)
-            sequences.append(Encoded(ids, weights))
-            engine_logps.append(np.array([0.0] * len(prompt) + list(reply.logprobs), np.float32))
-        return make_tree(
-            sequences,
-            media=group.media,
-            sequence_values={"advantages": [group.advantages[index] for index in chosen]},
-            token_values={"engine_logps": engine_logps},
-        )
-
     def _prove(self, batches: Sequence[MicroBatch]) -> None:
         """Hold the engine's log-probabilities of the first replies against the trainer's.
 
@@ -291,15 +294,16 @@ class Rollouts:
             )
         self._proved = True
 
-    def _note(
-        self, groups: Sequence[_Group], scores: Scores, writing_s: float, scoring_s: float
+    def _note(self, groups: Sequence[Group], scores: Scores) -> None:
+        self._metrics.add(reward_sums(scores))
+        self._metrics.add(length_sums([group.answered.completions for group in groups]))
+        self._metrics.add(spread_sums(scores.total.reshape(-1, self.group_size)))
+
+    def _note_time(
+        self, completions: Sequence[Sequence[Completion]], writing_s: float, scoring_s: float
     ) -> None:
-        completions = [group.completions for group in groups]
         main = float(self.processes.is_main)
         tokens = sum(len(reply.token_ids) for written in completions for reply in written)
-        self._metrics.add(reward_sums(scores))
-        self._metrics.add(length_sums(completions))
-        self._metrics.add(spread_sums(scores.total.reshape(-1, self.group_size)))
         self._metrics.add(
             {
                 "rollout_s": (writing_s * main, main),
@@ -308,33 +312,12 @@ class Rollouts:
             }
         )
 
-    def _log(self, start: int, groups: Sequence[_Group], scores: Scores) -> None:
+    def _log(self, start: int, groups: Sequence[Group]) -> None:
         """Append the step's replies to completions.jsonl."""
         if self.completions is None:
             return
-        rows = []
-        values = iter(scores.values.tolist())
-        totals = iter(scores.total.tolist())
-        for group in groups:
-            for reply, advantage in zip(group.completions, group.advantages, strict=True):
-                named = zip(self.rewards, next(values), strict=True)
-                rows.append(
-                    {
-                        "prompts_before": start,
-                        "origin": str(group.prompt.row.origin),
-                        "prompt": text_of(group.prompt.row.conversation.messages[-1]),
-                        "completion": reply.text,
-                        "finish_reason": reply.finish_reason,
-                        "tokens": len(reply.token_ids),
-                        "rewards": {item.name: _or_none(value) for item, value in named},
-                        "reward": _or_none(next(totals)),
-                        "advantage": advantage,
-                    }
-                )
+        names = [reward.name for reward in self.rewards]
+        rows = [line for group in groups for line in lines_of(group, names, start)]
         everyone = self.processes.gather(rows)
         if self.processes.is_main:
             self.completions.append([row for part in everyone for row in part])
-
-
-def _or_none(value: float) -> float | None:
-    return None if value != value else value

@@ -127,7 +127,9 @@ class Sampler:
     def _entries(self, group: Sequence[Prompt], first: int) -> Iterator[dict[str, Any]]:
         ids = [self.template.encode_prompt(row.conversation) for row in group]
         media = [self.template.media_tensors(row.conversation) for row in group]
-        written = self.engine.generate(ids, self.sampling, self.n, media, first=first)
+        written = self.engine.generate(
+            ids, self.sampling, self.n, media, numbers=range(first, first + len(ids))
+        )
         scores = self._scores(group, written)
         for index, (row, prompt, replies) in enumerate(zip(group, ids, written, strict=True)):
             here = slice(index * self.n, (index + 1) * self.n)

@@ -46,7 +46,7 @@ def write_replies(
     media: Sequence[Mapping[str, Any]],
     sampling: SamplingParams,
     *,
-    first: int,
+    numbers: Sequence[int],
     n: int = 1,
 ) -> list[list[Completion]]:
     """Return `n` replies to each prompt; processes that share rows share the writing.
@@ -57,7 +57,7 @@ def write_replies(
         prompts: token ids.
         media: tensors of each prompt's pictures.
         sampling: how.
-        first: number of the first prompt, which with the seed decides its replies.
+        numbers: of the prompts, which with the seed decide their replies.
         n: replies to a prompt.
     """
     group = processes.sequence
@@ -65,7 +65,7 @@ def write_replies(
     own = slice(mine.start, mine.stop)
     with writer.ready():
         written = writer.engine.generate(
-            prompts[own], sampling, n, media[own], first=first + mine.start
+            prompts[own], sampling, n, media[own], numbers=numbers[own]
         )
     return [replies for part in group.gather(written) for replies in part]
 
@@ -135,13 +135,14 @@ class Rewriting:
         spans = [_prompts(micro.batch) for micro in batches]
         prompts = [ids.tolist() for found in spans for ids, _ in found]
         media = [tensors for found in spans for _, tensors in found]
+        first = batches[0].position if batches else 0
         replies = write_replies(
             writer,
             self.processes,
             prompts,
             media,
             self.sampling,
-            first=batches[0].position if batches else 0,
+            numbers=range(first, first + len(prompts)),
         )
         self._metrics.add(length_sums(replies))
         following = iter(replies)

@@ -229,3 +229,38 @@ def test_bad_rows_of_both_sets_are_kept(tmp_path, capsys):
     assert "held.jsonl" in kept
     captured = capsys.readouterr()
     assert "2 bad rows were set aside" in captured.out + captured.err
+
+
+DYNAMIC = ["--dynamic_sample", "true", "--max_resample_times", "4", "--temperature", "0.6"]
+
+
+def test_prompts_that_teach_nothing_are_replaced(tmp_path, monkeypatch):
+    """By others of the data, whatever the number of processes; the stream goes on as before."""
+    plain, once, twice = (tmp_path / name for name in ("plain", "once", "twice"))
+    _, output = train(plain, *ALL_AT_ONCE, "--temperature", "0.6", "--beta", "0")
+    assert sum(line["zero_spread"] for line in metrics(output) if "reward" in line) > 0
+    _, output = train(once, *ALL_AT_ONCE, *DYNAMIC, "--beta", "0")
+    lines = [line for line in metrics(output) if "reward" in line]
+    assert sum(line["zero_spread"] for line in lines) == 0
+    assert max(line["prompts_per_group"] for line in lines) > 1
+    rows = completions(output)
+    assert len(rows) == 3 * 16
+    monkeypatch.setenv("NPROC_PER_NODE", "2")
+    words = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1"]
+    code, other = train(twice, *words, *DYNAMIC, "--beta", "0")
+    assert code == 0
+    assert [row["completion"] for row in completions(other)] == [row["completion"] for row in rows]
+    expected = weights(output)
+    for name, found in weights(other).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def test_prompts_that_never_teach_are_kept_in_the_end(tmp_path):
+    plugin = tmp_path / "same.py"
+    plugin.write_text("def same(completions):\n    return [1.0] * len(completions)\n")
+    words = ["--reward_funcs", f"{plugin}:same", "--dynamic_sample", "true",
+             "--max_resample_times", "2"]  # fmt: skip
+    code, output = train(tmp_path, *ALL_AT_ONCE, *words, steps="1")
+    assert code == 0
+    (line,) = (line for line in metrics(output) if "reward" in line)
+    assert (line["zero_spread"], line["prompts_per_group"]) == (1.0, 3.0)
