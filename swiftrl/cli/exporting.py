@@ -16,6 +16,7 @@ from swiftrl.data.config import DataConfig
 from swiftrl.export.config import ExportConfig, QuantConfig
 from swiftrl.export.method import Plan, plan_of
 from swiftrl.models.config import ModelConfig
+from swiftrl.models.quantised import ROUND_INPUTS
 from swiftrl.templates.config import TemplateConfig
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ def quantise(settings: Settings) -> int:
     )
     log.info(f"Quantised model: {target} (report: {target / 'quantisation_report.md'})")
     log.info("Next:")
-    log.info(f"  swiftrl infer --model {target}")
-    log.info(f"  swiftrl rlhf --model {target} --dataset DATA")
+    if plan.form in ROUND_INPUTS:
+        log.info(f"  vllm serve {target}")
+    else:
+        log.info(f"  swiftrl infer --model {target}")
+        log.info(f"  swiftrl rlhf --model {target} --dataset DATA")
     return 0
 
 

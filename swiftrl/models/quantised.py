@@ -14,9 +14,18 @@ if TYPE_CHECKING:
     from swiftrl.quant.format import Format
     from swiftrl.quant.scheme import Scheme
 
-__all__ = ["Stored", "check_trainable", "section_of", "stored_as", "stored_quantisation"]
+__all__ = [
+    "ROUND_INPUTS",
+    "Stored",
+    "check_trainable",
+    "section_of",
+    "stored_as",
+    "stored_quantisation",
+]
 
 _MOVES_WEIGHTS = ("pissa", "olora")
+ROUND_INPUTS = ("w8a8", "fp8")
+"""Formats whose readers round inputs too: for serving, and to transformers, not to train on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +63,7 @@ def stored_as(section: Mapping[str, Any]) -> Stored | None:
     for name, form in FORMATS.items():
         scheme = form.from_config(section)
         if scheme is not None:
-            return Stored(name, form, scheme)
+            return None if name in ROUND_INPUTS else Stored(name, form, scheme)
     return None
 
 
@@ -81,8 +90,14 @@ def check_trainable(resolved: Resolved, tuner: TunerConfig) -> None:
     section = section_of(resolved.config)
     if section is None:
         return
-    stored_quantisation(resolved)
+    stored = stored_quantisation(resolved)
     method = section.get("quant_method", "quantised")
+    if stored is None and method == "compressed-tensors":
+        raise ConfigError(
+            f"--model {resolved.name}: its {section.get('format')} weights are made for serving: "
+            "their inputs are rounded too. Train on the original model, or on its weights in "
+            "4 bits (swiftrl export --quant_method gptq)."
+        )
     if tuner.tuner_type == "full":
         raise ConfigError(
             f"--tuner_type full: {resolved.name} holds {method} weights, which cannot be trained "

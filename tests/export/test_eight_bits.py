@@ -51,6 +51,15 @@ def test_weights_come_back_near_the_original(tmp_path, words, form, scheme, erro
         assert 1e-4 < found < error, (layer, found)
 
 
+def test_weights_whose_inputs_are_rounded_are_not_trained_on(tmp_path, capsys):
+    folder = tmp_path / "out"
+    export(folder, "--quant_method", "fp8")
+    assert "vllm serve" in capsys.readouterr().out
+    words = ["--model", str(folder), "--dataset", "builtin:instructions", *device.flags()]
+    assert main(["sft", *words, "--output_dir", str(tmp_path / "sft")]) == 2
+    assert "float-quantized weights are made for serving" in capsys.readouterr().err
+
+
 def test_w8a8_has_no_groups(tmp_path, capsys):
     words = ["--quant_method", "w8a8", "--group_size", "64", "--symmetric", "false"]
     export(tmp_path / "out", *words, code=2)
