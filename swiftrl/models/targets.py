@@ -71,12 +71,18 @@ def saved_modules(model: PreTrainedModel, names: list[str]) -> list[str] | None:
     """Return `--modules_to_save`, each of which must name at least one module.
 
     Raises:
-        ConfigError: a name matches nothing.
+        ConfigError: a name matches nothing, or quantised weights.
     """
-    every = [name for name, _ in model.named_modules() if name]
+    every = {name: module for name, module in model.named_modules() if name}
     for wanted in names:
-        if not any(ends_with_any(name, [wanted]) for name in every):
-            raise ConfigError(_no_match("--modules_to_save", wanted, model, every))
+        found = [module for name, module in every.items() if ends_with_any(name, [wanted])]
+        if not found:
+            raise ConfigError(_no_match("--modules_to_save", wanted, model, list(every)))
+        if not all(p.is_floating_point() for module in found for p in module.parameters()):
+            raise ConfigError(
+                f"--modules_to_save {wanted}: its weights are quantised and cannot be trained "
+                f"themselves. Give it LoRA instead: --target_modules {wanted}."
+            )
     return list(names) or None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 import torch
@@ -100,7 +101,18 @@ class GptqLayout:
         )
 
     def to_config(self, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:
-        """Return `quantization_config`; skipped layers are named by patterns ("dynamic")."""
+        """Return `quantization_config`; skipped layers are named by patterns ("dynamic").
+
+        Raises:
+            ConfigError: bits that are not packed, or zero points of version 1, which GPTQModel
+                reads from its own files alone, and which cannot be 0.
+        """
+        words_for(lcm(*BITS) * WORD, scheme.bits)
+        if self.zero_offset and not scheme.symmetric:
+            raise ConfigError(
+                f"the format {self.name} with an asymmetric grid: not all readers take such files. "
+                "Use the format gptq_v2, or a symmetric grid."
+            )
         config: dict[str, Any] = {
             "quant_method": "gptq",
             "checkpoint_format": self.name,

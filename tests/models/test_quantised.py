@@ -13,6 +13,7 @@ from tiny_models import make_model, save_model
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.models.load import load_model
+from swiftrl.models.lora import add_lora
 from swiftrl.models.quantised import check_trainable
 from swiftrl.models.resolve import resolve
 from swiftrl.quant.linear import QuantLinear
@@ -179,3 +180,11 @@ def test_quantised_weights_themselves_do_not_train(tmp_path):
         check_trainable(resolved, TunerConfig(tuner_type="full"))
     with pytest.raises(ConfigError, match="--init_weights pissa"):
         check_trainable(resolved, TunerConfig(init_weights="pissa"))
+
+
+def test_quantised_modules_are_not_saved_whole_and_others_are(tmp_path):
+    folder = save_quantised(tmp_path / "model", make_model(tied=False), "awq", Scheme(4, 16))
+    with pytest.raises(ConfigError, match="--modules_to_save mlp: its weights are quantised"):
+        add_lora(_load(folder), TunerConfig(modules_to_save=["mlp"]))
+    adapted = add_lora(_load(folder), TunerConfig(modules_to_save=["lm_head"]))
+    assert any("lm_head.modules_to_save" in n for n, p in adapted.named_parameters())

@@ -105,6 +105,22 @@ def test_awq_places_outputs_in_its_order() -> None:
     assert int(tensors["qweight"][0, 0]) == 0x75316420
 
 
+@pytest.mark.parametrize(
+    ("name", "scheme", "message"),
+    [
+        ("gptq", Scheme(4, 128, symmetric=False), "gptq_v2"),
+        ("gptq_v2", Scheme(5, 128), "5 bits"),
+        ("awq", Scheme(3, 128, symmetric=False), "3 bits"),
+        ("awq", Scheme(4, 128, symmetric=False, act_order=True), "size of their inputs"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_known_from_the_scheme(
+    name: str, scheme: Scheme, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        FORMATS.get(name).to_config(scheme, [])
+
+
 def test_awq_refuses_other_bits() -> None:
     with pytest.raises(ConfigError, match="4 bits"):
         FORMATS.get("awq").pack(_weight(8, 4), Scheme(8, 32))
@@ -112,7 +128,7 @@ def test_awq_refuses_other_bits() -> None:
 
 @pytest.mark.parametrize(("name", "bits"), _HELD)
 def test_config_describes_the_scheme(name: str, bits: int) -> None:
-    scheme = Scheme(bits, 64, symmetric=False, act_order=name != "awq")
+    scheme = Scheme(bits, 64, symmetric=name == "gptq", act_order=name != "awq")
     config = FORMATS.get(name).to_config(scheme, ["lm_head", "model.layers.0.mlp.gate"])
     found = {other: form.from_config(config) for other, form in _ours()}
     assert found == {**dict.fromkeys(found), name: scheme}

@@ -47,11 +47,7 @@ class AwqLayout:
             ConfigError: other than 4 bits, groups that do not lie in order, or outputs that do
                 not fill whole words.
         """
-        if scheme.bits != _BITS or weight.group_of is not None:
-            raise ConfigError(
-                f"the format awq holds {_BITS} bits and groups in order; found {scheme.bits} bits"
-                f"{' in groups by activation order' if weight.group_of is not None else ''}."
-            )
+        _check(scheme.bits, act_order=weight.group_of is not None)
         return {
             "qweight": _pack_outputs(weight.codes),
             "qzeros": _pack_outputs(weight.zeros),
@@ -78,7 +74,12 @@ class AwqLayout:
         )
 
     def to_config(self, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:
-        """Return `quantization_config`; zero points are always stored, as readers expect."""
+        """Return `quantization_config`; zero points are always stored, as readers expect.
+
+        Raises:
+            ConfigError: other than 4 bits, or groups in an order of their own.
+        """
+        _check(scheme.bits, act_order=scheme.act_order)
         return {
             "quant_method": "awq",
             "version": "gemm",
@@ -106,6 +107,14 @@ class AwqLayout:
             )
         group_size = int(config.get("group_size", config.get("q_group_size", 128)))
         return Scheme(bits=bits, group_size=group_size, symmetric=False)
+
+
+def _check(bits: int, *, act_order: bool) -> None:
+    if bits != _BITS or act_order:
+        raise ConfigError(
+            f"the format awq holds {_BITS} bits and groups in order; found {bits} bits"
+            f"{' in groups by the size of their inputs' if act_order else ''}."
+        )
 
 
 def _pack_outputs(values_OX: Tensor) -> Tensor:
