@@ -89,7 +89,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("device_groups",), SCALE),
     (("use_ray", "ray_", "parallelism_config", "accelerator_config", "use_flash_ckpt"), LATER),
     (("quant_", "bnb_", "hqq_"), QUANT),
-    (("galore", "use_galore", "lisa_", "llamapro_", "lorap_", "optim_", "optimizer", "vit_lr",
+    (("galore", "use_galore", "lisa_", "llamapro_", "optim_", "optimizer", "vit_lr",
       "aligner_lr"), OPTIMIZER),
     (("lora_ga_", "fourier_", "boft_", "vera_", "adapter_", "adalora_", "reft_", "use_swift_lora",
       "freeze_parameters", "trainable_parameters", "target_parameters", "tuner_backend"), TUNER),

@@ -103,7 +103,7 @@ POSITIVE = (
     "max_steps", "num_train_epochs", "learning_rate", "logging_steps", "eval_steps", "save_steps",
     "save_total_limit", "early_stop_interval", "lora_rank", "max_length", "dataset_num_proc",
     "shuffle_buffer_size", "ddp_timeout", "ddp_start_timeout",
-    "sequence_parallel_size",
+    "sequence_parallel_size", "lorap_lr_ratio",
 )  # fmt: skip
 
 
@@ -121,6 +121,10 @@ def _check(settings: Settings) -> None:
         value = settings.value(name)
         if value is not None and value <= 0 and not (name == "max_steps" and value == -1):
             raise ConfigError(f"--{name} {value}: expected more than 0.")
+    if settings[TrainConfig].lorap_lr_ratio and settings[TunerConfig].tuner_type != "lora":
+        raise ConfigError(
+            "--lorap_lr_ratio is for LoRA's matrices; leave it, or --tuner_type full."
+        )
     ratio = settings[DataConfig].split_dataset_ratio
     if not 0 <= ratio < 1:
         raise ConfigError(f"--split_dataset_ratio {ratio}: expected 0 up to 1, e.g. 0.05.")

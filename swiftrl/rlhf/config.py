@@ -41,6 +41,11 @@ class TrainConfig:
     warmup_ratio: float = setting(0.0, "Share of the steps in which the learning rate rises.")
     warmup_steps: int = setting(0, "The same in steps; wins over --warmup_ratio.")
     optim: str = setting("adamw", "Optimizer.", choices=("adamw", "sgd"))
+    lorap_lr_ratio: float | None = setting(
+        None,
+        "LoRA's second matrices learn this many times faster (LoRA+, arXiv:2402.12354); 16 is "
+        "usual. Unset: as fast as the first.",
+    )
     weight_decay: float = setting(0.1, "Weight decay of matrices; vectors have none.")
     adam_beta1: float = setting(0.9, "Decay of Adam's first moment.")
     adam_beta2: float = setting(0.95, "Decay of Adam's second moment.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +21,14 @@ __all__ = [
     "make_optimizer",
     "optimizer_tensors",
     "scale_and_clip",
+    "set_rate",
     "trainable_parameters",
 ]
+
+
+_LORA_B = re.compile(r"\.lora_(embedding_)?B\b")
+_FACTOR = "rate_factor"
+"""Of a group of parameters: what multiplies the learning rate."""
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -44,13 +52,20 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def make_optimizer(
     parameters: Mapping[str, nn.Parameter], config: TrainConfig, *, fused: bool
 ) -> torch.optim.Optimizer:
-    """Return the optimizer; weight decay is for matrices and wider, never for vectors."""
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    vectors = [p for p in parameters.values() if p.ndim < 2]
+    """Return the optimizer; weight decay is for matrices and wider, never for vectors.
+
+    With `lorap_lr_ratio` LoRA's second matrices, B, have a learning rate of their own (LoRA+,
+    Hayou et al. 2024, arXiv:2402.12354, section 4); `set_rate` knows it.
+    """
+    ratio = config.lorap_lr_ratio or 1.0
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+        factor = ratio if _LORA_B.search(name) else 1.0
+        found.setdefault((decay, factor), []).append(parameter)
     groups = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in ((matrices, config.weight_decay), (vectors, 0.0))
-        if params
+        {"params": params, "weight_decay": decay, _FACTOR: factor}
+        for (decay, factor), params in found.items()
     ]
     if config.optim == "sgd":
         return torch.optim.SGD(groups, lr=0.0)
@@ -61,6 +76,12 @@ def make_optimizer(
         eps=config.adam_epsilon,
         fused=fused,
     )
+
+
+def set_rate(optimizer: Any, rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(_FACTOR, 1.0)
 
 
 def optimizer_tensors(

@@ -10,6 +10,7 @@ from swiftrl.rlhf.optim import (
     make_optimizer,
     optimizer_tensors,
     scale_and_clip,
+    set_rate,
     trainable_parameters,
 )
 
@@ -42,6 +43,22 @@ def test_decay_shrinks_matrices_and_spares_vectors():
     optimizer.step()
     assert torch.allclose(layer.weight, torch.full((2, 2), 0.95))  # 1 - 0.1 * 0.5
     assert torch.equal(layer.bias, torch.ones(2))
+
+
+def test_the_second_matrices_of_lora_learn_faster():
+    names = {
+        "q_proj.lora_A.default.weight": 0.1, "q_proj.lora_B.default.weight": 1.6,
+        "embed.lora_embedding_B.default": 1.6, "q_proj.bias": 0.1,
+    }  # fmt: skip
+    layers = {name: nn.Parameter(torch.zeros(2 if "bias" in name else (2, 2))) for name in names}
+    config = TrainConfig(optim="sgd", lorap_lr_ratio=16.0)
+    optimizer = make_optimizer(layers, config, fused=False)
+    set_rate(optimizer, 0.1)
+    for parameter in layers.values():
+        parameter.grad = -torch.ones_like(parameter)
+    optimizer.step()
+    for name, moved in names.items():
+        assert torch.allclose(layers[name], torch.full_like(layers[name], moved)), name
 
 
 def test_gradients_are_divided_then_clipped():

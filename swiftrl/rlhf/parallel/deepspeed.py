@@ -23,7 +23,12 @@ from torch import Tensor, nn
 from swiftrl.models.load import Place
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
-from swiftrl.rlhf.optim import check_optimizer_shapes, make_optimizer, trainable_parameters
+from swiftrl.rlhf.optim import (
+    check_optimizer_shapes,
+    make_optimizer,
+    set_rate,
+    trainable_parameters,
+)
 from swiftrl.rlhf.parallel.deepspeed_config import DeepspeedSettings
 from swiftrl.rlhf.parallel.deepspeed_state import (
     load_state,
@@ -221,8 +226,7 @@ class DeepspeedTrained:
         optimizer = self.engine.optimizer
         self._scale(1.0 / factor)
         optimizer.clip_grad = max_norm
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
         if not update:
             # DeepSpeed passes a step over, and forgets its gradients, if one is not a number.
             name, parameter = next(iter(self.held.items()))

@@ -40,6 +40,7 @@ from swiftrl.rlhf.optim import (
     load_optimizer_tensors,
     make_optimizer,
     optimizer_tensors,
+    set_rate,
     trainable_parameters,
 )
 from swiftrl.rlhf.parallel.fsdp_config import FsdpSettings
@@ -269,8 +270,7 @@ class FsdpTrained:
         if update and math.isfinite(norm):
             for name, gradient in gradients.items():
                 self.own[name].grad = gradient
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(self.optimizer, rate)
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return norm

@@ -26,6 +26,7 @@ from swiftrl.rlhf.optim import (
     make_optimizer,
     optimizer_tensors,
     scale_and_clip,
+    set_rate,
     trainable_parameters,
 )
 
@@ -109,8 +110,7 @@ class ReplicatedTrained:
         sum_gradients(parameters, self.processes)
         norm = scale_and_clip(parameters, factor, max_norm)
         if update and math.isfinite(norm):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(self.optimizer, rate)
             self.optimizer.step()
         return norm
 
