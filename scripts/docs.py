@@ -4,9 +4,9 @@
 settings, models.md from the registry of models, and in algorithms.md the table of algorithms, from
 their registry, and the example plugin, from its file, and in templates.md the table of templates,
 and in rewards.md the tables of rewards and their settings, and the example from its file, and in
-hardware.md and ascend.md the tables of chips, settings, versions and variables, from the backends.
-`--check` writes nothing and fails if a file
-is not what it should be. Chinese texts stand in docs/zh/settings.yaml.
+hardware.md and ascend.md the tables of chips, settings, versions and variables, from the backends,
+and in quantisation.md the tables of methods and formats. `--check` writes nothing and fails if a
+file is not what it should be. Chinese texts stand in docs/zh/settings.yaml.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 import yaml
 from docs_hardware import environment_table, matrix, needs_table, releases_table
 from docs_models import models_page
+from docs_quant import formats_table, methods_table
 from docs_rewards import rewards_table
 from docs_templates import templates_table
 
@@ -244,8 +245,8 @@ def _rewards_page(language: Language, page: str) -> str:
     return _between(page, "reward example", f"```python\n{example}```")
 
 
-def _hardware_tables(language: Language) -> dict[str, dict[str, str]]:
-    """Return the tables of the pages about hardware, by page and mark."""
+def _tables(language: Language) -> dict[str, dict[str, str]]:
+    """Return the tables of the pages about hardware and quantisation, by page and mark."""
     code, text = language.code, language.text
     return {
         "hardware.md": {
@@ -253,6 +254,10 @@ def _hardware_tables(language: Language) -> dict[str, dict[str, str]]:
             "settings": needs_table(code, text),
             "cuda environment": environment_table(code, text, "cuda"),
             "cpu environment": environment_table(code, text, "cpu"),
+        },
+        "quantisation.md": {
+            "quant methods": methods_table(code, text),
+            "quant formats": formats_table(code),
         },
         "ascend.md": {
             "versions": releases_table(code),
@@ -293,7 +298,7 @@ def pages() -> dict[Path, str]:
         made[path] = _between(page, "templates", templates_table(language.code))
         path = folder / "rewards.md"
         made[path] = _rewards_page(language, path.read_text(encoding="utf-8"))
-        for name, tables in _hardware_tables(language).items():
+        for name, tables in _tables(language).items():
             path = folder / name
             page = path.read_text(encoding="utf-8")
             for mark, table in tables.items():

@@ -1,0 +1,73 @@
+"""The tables of quantisation, for scripts/docs.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from swiftrl.export.method import METHODS
+from swiftrl.quant.format import FORMATS
+
+METHOD_HEADERS = {
+    "en": "| `--quant_method` | What it does | Bits | `--quant_format`, the default first | Data |",
+    "zh": "| `--quant_method` | 做什么 | 位数 | `--quant_format`，默认在前 | 数据 |",
+}
+NEEDS = {"en": ("calibrates", "none"), "zh": ("需要校准", "不需要")}
+FORMAT_HEADERS = {
+    "en": "| `--quant_format` | vLLM, SGLang (GPU) | vLLM (CPU) | vllm-ascend | transformers | "
+    "Training here (LoRA) |",
+    "zh": "| `--quant_format` | vLLM、SGLang（GPU） | vLLM（CPU） | vllm-ascend | transformers | "
+    "在这里训练（LoRA） |",
+}
+YES = {"en": "yes", "zh": "可以"}
+RAN = {"en": "read and compared", "zh": "读取并比较过"}
+WITH = {"en": "{ran}, with {package}", "zh": "{ran}，需要 {package}"}
+BUT = {
+    "eight": {
+        "en": "{ran} in 4 bits, not 8; no experts, no act-order",
+        "zh": "4 位{ran}，8 位不行；不支持专家与 act-order",
+    },
+    "experts": {"en": "{ran}; no experts", "zh": "{ran}；不支持专家"},
+    "four": {"en": "{ran} in 4 bits", "zh": "4 位{ran}"},
+}
+SERVED: dict[str, tuple[bool, str | None, bool, str, bool]] = {
+    "gptq": (True, "eight", False, "gptqmodel", True),
+    "gptq_v2": (True, "eight", False, "gptqmodel", True),
+    "awq": (True, "experts", False, "gptqmodel", True),
+    "compressed_tensors": (True, "four", True, "compressed-tensors", True),
+    "w8a8": (True, "", True, "compressed-tensors", False),
+    "fp8": (True, "", False, "compressed-tensors", False),
+}
+"""By format: vLLM and SGLang on GPUs by their documentation; vLLM on a processor, with what it
+refuses; vllm-ascend by its documentation; the package that transformers needs; LoRA here."""
+
+
+def methods_table(code: str, text: Callable[[str, Sequence[str], str], str]) -> str:
+    """Return the table of methods in the language `code`, summaries from `text`."""
+    lines = [METHOD_HEADERS[code], "|---|---|---|---|---|"]
+    for name, method in METHODS.items():
+        needs, none = NEEDS[code]
+        bits = ", ".join(map(str, method.bits))
+        formats = ", ".join(f"`{form}`" for form in method.formats)
+        summary = text("quant_methods", [name], method.summary)
+        data = needs if method.reads_inputs else none
+        lines.append(f"| `{name}` | {summary} | {bits} | {formats} | {data} |")
+    return "\n".join(lines)
+
+
+def formats_table(code: str) -> str:
+    """Return the table of who reads which format."""
+    lines = [FORMAT_HEADERS[code], "|---|---|---|---|---|---|"]
+    for name in FORMATS.names():
+        serves, limits, ascend, package, trains = SERVED[name]
+        ran = RAN[code]
+        processor = BUT[limits][code].format(ran=ran) if limits else ran
+        cells = (
+            f"`{name}`",
+            YES[code] if serves else "–",
+            processor,
+            YES[code] if ascend else "–",
+            WITH[code].format(ran=ran, package=f"`{package}`"),
+            YES[code] if trains else "–",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
