@@ -256,7 +256,7 @@ def _tables(language: Language) -> dict[str, dict[str, str]]:
             "cpu environment": environment_table(code, text, "cpu"),
         },
         "quantisation.md": {
-            "quant methods": methods_table(code, text),
+            "quant methods": methods_table(code),
             "quant formats": formats_table(code),
         },
         "ascend.md": {

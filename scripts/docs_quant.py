@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from swiftrl.export.method import METHODS
 from swiftrl.quant.format import FORMATS
 
@@ -11,6 +9,14 @@ METHOD_HEADERS = {
     "en": "| `--quant_method` | What it does | Bits | `--quant_format`, the default first | Data |",
     "zh": "| `--quant_method` | 做什么 | 位数 | `--quant_format`，默认在前 | 数据 |",
 }
+CHINESE = {
+    "awq": "放大输入大的列，使其损失更小，再取网格上最近的点（AWQ）",
+    "fp8": "权重为 8 位浮点数，输入在运行时也是（W8A8）；不需要数据",
+    "gptq": "每个权重的舍入误差由后面的权重弥补（GPTQ）",
+    "rtn": "每个权重取所在组网格上最近的点；不需要数据",
+    "w8a8": "权重为 8 位整数，由 GPTQ 舍入，输入在运行时也是",
+}
+"""Summaries of methods."""
 NEEDS = {"en": ("calibrates", "none"), "zh": ("需要校准", "不需要")}
 FORMAT_HEADERS = {
     "en": "| `--quant_format` | vLLM, SGLang (GPU) | vLLM (CPU) | vllm-ascend | transformers | "
@@ -41,14 +47,14 @@ SERVED: dict[str, tuple[bool, str | None, bool, str, bool]] = {
 refuses; vllm-ascend by its documentation; the package that transformers needs; LoRA here."""
 
 
-def methods_table(code: str, text: Callable[[str, Sequence[str], str], str]) -> str:
-    """Return the table of methods in the language `code`, summaries from `text`."""
+def methods_table(code: str) -> str:
+    """Return the table of methods in the language `code`."""
     lines = [METHOD_HEADERS[code], "|---|---|---|---|---|"]
     for name, method in METHODS.items():
         needs, none = NEEDS[code]
         bits = ", ".join(map(str, method.bits))
         formats = ", ".join(f"`{form}`" for form in method.formats)
-        summary = text("quant_methods", [name], method.summary)
+        summary = method.summary if code == "en" else CHINESE[name]
         data = needs if method.reads_inputs else none
         lines.append(f"| `{name}` | {summary} | {bits} | {formats} | {data} |")
     return "\n".join(lines)

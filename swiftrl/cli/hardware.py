@@ -64,7 +64,8 @@ def check(settings: Settings, backend: Backend, *, but: Collection[str] = ()) ->
     """
     values = {name: value for name, value in settings.as_dict().items() if name not in but}
     backend.refuse(values | {MODEL_QUANTIZATION: _quantization(settings[ModelConfig].model)})
-    check_package(settings[QuantLoadConfig])
+    if QuantLoadConfig in settings.groups:
+        check_package(settings[QuantLoadConfig])
 
 
 def lacking(flag: str, words: Sequence[str]) -> str | None:
