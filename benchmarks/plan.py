@@ -63,6 +63,7 @@ ONCE = ("--gradient_accumulation_steps", "1")
 TWICE = ("--gradient_accumulation_steps", "2")
 FLOAT32 = ("--torch_dtype", "float32")
 ROWS = ("--layout", "rows")
+NF4 = ("--quant_method", "nf4")
 
 CASES = (
     Case("DPO LoRA", "qwen-39m", (512, 128), (*DPO, *PLAIN, *NO_DROPOUT, *ONCE), rows=4),
@@ -70,6 +71,8 @@ CASES = (
     Case("DPO LoRA, checkpointing", "qwen-168m", (384, 128), (*DPO, *ONCE), rows=3),
     Case("DPO LoRA, padded rows", "qwen-168m", (256, 128), (*DPO, *PLAIN, *ROWS, *ONCE), rows=1),
     Case("DPO LoRA, float32", "llama-134m", (256, 128), (*DPO, *PLAIN, *FLOAT32, *ONCE), rows=1),
+    Case("DPO LoRA on NF4", "qwen-168m", (384, 128), (*DPO, *ONCE, *NF4), rows=3),
+    Case("DPO LoRA on NF4, all kept", "llama-200m", (256, 128), (*DPO, *PLAIN, *ONCE, *NF4)),
     Case("DPO full, copied reference", "qwen-168m", (64, 64), (*DPO, *FULL, *TWICE)),
     Case(
         "DPO full, precomputed reference",

@@ -28,7 +28,7 @@ from swiftrl.models.config import ModelConfig, QuantLoadConfig, TunerConfig
 from swiftrl.models.load import LoadedModel, Place, load_config, load_model
 from swiftrl.models.lora import add_lora, load_adapters
 from swiftrl.models.quantise import count_weights
-from swiftrl.models.quantised import check_trainable
+from swiftrl.models.quantised import check_trainable, section_of
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
 from swiftrl.rlhf.algorithm import Algorithm
@@ -38,6 +38,7 @@ from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.choose import choose_parallel
 from swiftrl.rlhf.parallel.config import ParallelConfig
+from swiftrl.rlhf.parallel.deepspeed_config import read_deepspeed
 from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
 from swiftrl.rlhf.parallel.sequence_check import check_model
 from swiftrl.rlhf.policy import Policy
@@ -106,6 +107,7 @@ def _train(
     processes.at("looking for the model")
     resolved = processes.main_first(lambda: find_model(settings[ModelConfig]))
     check_trainable(resolved, settings[TunerConfig])
+    _check_packed(settings, resolved)
     if algorithm.needs_reference and settings[ReferenceConfig].ref_model:
         processes.main_first(lambda: find_reference(settings))
     if algorithm.distance is not None:
@@ -170,6 +172,23 @@ def _train(
         data_seed=settings[DataConfig].data_seed,
     )
     return _finish(run, trainer.train())
+
+
+def _check_packed(settings: Settings, resolved: Resolved) -> None:
+    """Refuse to divide packed weights in ways that have no room for what belongs to them."""
+    method, parallel = settings[QuantLoadConfig].quant_method, settings[ParallelConfig]
+    if method is None and section_of(resolved.config) is None:
+        return
+    if parallel.deepspeed and read_deepspeed(parallel.deepspeed).stage == 3:
+        raise ConfigError(
+            f"--deepspeed {parallel.deepspeed}: ZeRO 3 does not divide packed weights in this "
+            "version. Use --fsdp fsdp2 to divide them, or --deepspeed zero2."
+        )
+    if method == "bnb" and parallel.fsdp:
+        raise ConfigError(
+            f"--fsdp {parallel.fsdp} with --quant_method bnb: bitsandbytes keeps scales beside its "
+            "weights, where they cannot be divided. Use --quant_method nf4."
+        )
 
 
 def _check_divisible(settings: Settings, algorithm: Algorithm[Any], resolved: Resolved) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, GenerationMixin
 
+from swiftrl.models.backbone import head_of
 from swiftrl.models.media_batch import row_arguments
 
 __all__ = ["cache_agrees", "for_inference", "generate", "padding_is_unseen"]
@@ -135,9 +136,19 @@ def for_inference(
     base.generation_config = config
     base.eval()
     mixed = torch.autocast(base.device.type, compute_dtype, enabled=compute_dtype is not None)
+    # A slice, as the last tokens of several prompts are, is multiplied on a CPU with a copy of the
+    # head for each of them.
+    head = head_of(base)
+    hook = head.register_forward_pre_hook(_contiguous) if head is not None else None
     try:
         with torch.no_grad(), mixed:
             yield
     finally:
+        if hook is not None:
+            hook.remove()
         base.train(training)
         base.generation_config = published
+
+
+def _contiguous(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(value.contiguous() for value in inputs)

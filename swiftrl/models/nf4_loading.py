@@ -116,7 +116,7 @@ def to_nf4(linear: nn.Linear, weight: Tensor) -> QuantLinear:
     shape = linear.in_features, linear.out_features
     layout = nf4.layout(linear.out_features, linear.in_features)
     layer = QuantLinear(*shape, layout, nf4.dequantise, device="meta")
-    layer.bias = linear.bias
+    layer.bias, layer.dtype = linear.bias, weight.dtype
     for name, tensor in nf4.quantise(weight).items():
         setattr(layer, name, nn.Parameter(tensor, requires_grad=False))
     return layer

@@ -190,11 +190,12 @@ def _fused_lora(module: nn.Module, products: torch.dtype) -> Callable[..., Tenso
 
 
 def _fused_norm(module: Any, kernel: RmsNorm | None) -> Callable[..., Tensor] | None:
+    if "RMSNorm" not in type(module).__name__:
+        return None
     weight = getattr(module, "weight", None)
     eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-    named = "RMSNorm" in type(module).__name__
     # A buffer of that name need not be what the layer multiplies by.
-    if not named or not isinstance(weight, nn.Parameter) or weight.dim() != 1 or eps is None:
+    if not isinstance(weight, nn.Parameter) or weight.dim() != 1 or eps is None:
         return None
     x = sample(1, 5, len(weight), like=weight)
     for by in dict.fromkeys((kernel, None)):

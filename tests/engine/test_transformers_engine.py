@@ -187,3 +187,17 @@ def test_the_built_in_model_answers_as_generate_does():
     for prompt, [reply] in zip(prompts, replies, strict=True):
         assert list(reply.token_ids) == reference(loaded.model, prompt, eos_token_id=stops)
         assert reply.finish_reason == "stop"
+
+
+def test_the_head_never_multiplies_a_slice():
+    """Of several prompts' last tokens, which a CPU would copy the head for as often."""
+    model = tiny_models.make_model()
+    seen = []
+    model.lm_head.register_forward_hook(
+        lambda _, inputs, __: seen.append(inputs[0].is_contiguous() and inputs[0].shape[:2])
+    )
+    engine = TransformersEngine(model, tiny_models.make_tokenizer())
+    engine.generate([[5, 6, 7], [8, 9, 10]], SamplingParams(temperature=0, max_tokens=2))
+    assert (2, 1) in seen
+    assert all(seen)
+    assert not model.lm_head._forward_pre_hooks

@@ -33,6 +33,7 @@ from torch.optim import Optimizer
 
 from swiftrl.core.errors import ModelError
 from swiftrl.models.load import Place
+from swiftrl.quant.linear import QuantLinear
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.optim import (
@@ -66,6 +67,19 @@ class _Inside(nn.Module):
         """Return what `work` gives; views are copied, because hooks on them could be lost."""
         result = work()
         return tuple(map(_owned, result)) if isinstance(result, tuple) else _owned(result)
+
+
+def _scales(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield what packed layers keep in floating point, a few hundredths of their weights.
+
+    Gathered with the others it would be rounded to the type of the computation.
+    """
+    for module in model.modules():
+        if isinstance(module, QuantLinear):
+            for name in module.packed_names:
+                tensor = getattr(module, name)
+                if tensor.is_floating_point():
+                    yield tensor
 
 
 def _owned(value: Any) -> Any:
@@ -124,6 +138,10 @@ class Fsdp:
                 f"{type(model).__name__}: a single number among its weights trains, which cannot "
                 "be divided over processes. Freeze it, or leave --fsdp."
             )
+        ignored = {*scalars, *_scales(model)}
+        for parameter in ignored:
+            if not parameter.is_meta:
+                parameter.data = parameter.data.to(self.processes.device)
         narrow = None if self.compute_dtype == torch.float32 else self.compute_dtype
         options: dict[str, Any] = {
             "mesh": self.mesh,
@@ -133,7 +151,7 @@ class Fsdp:
             "offload_policy": CPUOffloadPolicy(pin_memory=self.mesh.device_type != "cpu")
             if self.settings.offload
             else OffloadPolicy(),
-            "ignored_params": scalars,
+            "ignored_params": ignored,
         }
         # What fully_shard returns is module and FSDPModule both.
         shard: Callable[..., Any] = fully_shard
