@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from swiftrl.core import log
 from swiftrl.core.errors import ExportError
+from swiftrl.export.beside import Beside, follows_original
 from swiftrl.export.calibration import Pass
 from swiftrl.export.capture import Calls, run_block
 from swiftrl.export.config import QuantConfig
@@ -74,19 +75,24 @@ def quantise_blocks(job: Job, calls: Sequence[Calls], done: int) -> list[dict[st
     """
     records: list[dict[str, Any]] = []
     hidden = [call.first for call in calls]
+    beside = Beside(list(hidden)) if follows_original(job.plan, job.config) else None
     progress = log.Progress("quantising blocks", len(job.blocks), start=done)
     for index, block in enumerate(job.blocks.modules(job.model)):
         with placed(block, job.device):
+            if beside is not None:
+                beside.take(block, index, calls, job.device)
             if index < done:
                 finished = job.folder.load(index)
                 _restore(job, finished)
             else:
-                finished = _quantise_block(job, block, index, calls, hidden)
+                finished = _quantise_block(job, block, index, calls, hidden, beside)
                 job.folder.save(index, finished)
             records += finished.records
             if index + 1 < len(job.blocks):
                 for number, call in enumerate(calls):
                     hidden[number] = _next(job, block, index, number, call, hidden[number])
+                if beside is not None:
+                    beside.advance(job.keep)
         for call in calls:
             call.forget(index)
         progress.update(index + 1, _note(finished.records))
@@ -116,10 +122,11 @@ def _quantise_block(
     index: int,
     calls: Sequence[Calls],
     hidden: Sequence[Tensor | None],
+    beside: Beside | None,
 ) -> DoneBlock:
     prefix = f"{job.blocks.name}.{index}."
     names = [name.removeprefix(prefix) for name in job.blocks.chosen[index]]
-    work = _Block(job, block, prefix, {}, {}, [])
+    work = _Block(job, block, prefix, beside, {}, {}, [])
     if not job.plan.method.reads_inputs:
         for name in names:
             work.quantise(name, None, None)
@@ -143,7 +150,8 @@ def _one_by_one(work: _Block, stages: Sequence[Stage], runs: Sequence[Callable[[
     """Quantise each stage on inputs that the stages before it, quantised, make."""
     for number, stage in enumerate(stages):
         for sets in _parts(work.block, stage.sets):
-            found = _gathered(work, sets, behind(stages, number), runs)
+            beside = None if stage.repeats else work.beside
+            found = _gathered(work, sets, behind(stages, number), runs, beside)
             work.quantise_sets(sets, found, pooled=stage.repeats)
 
 
@@ -173,6 +181,7 @@ def _gathered(
     sets: Sequence[tuple[str, ...]],
     until: Sequence[str],
     runs: Sequence[Callable[[], Any]],
+    beside: Beside | None = None,
 ) -> dict[tuple[str, ...], Gatherer | None]:
     """Return what was gathered of the inputs of each set of layers."""
     method, config = work.job.plan.method, work.job.config
@@ -181,8 +190,9 @@ def _gathered(
         layer: Any = work.block.get_submodule(names[0])
         found[names] = method.gatherer(layer, config)
     takers = {names[0]: taker.add for names, taker in found.items() if taker is not None}
-    for run in runs:
-        gather(work.block, takers, until, run)
+    for number, run in enumerate(runs):
+        both = takers if beside is None else beside.takers(number, takers, until)
+        gather(work.block, both, until, run)
     return found
 
 
@@ -205,6 +215,7 @@ class _Block:
     job: Job
     block: nn.Module
     prefix: str
+    beside: Beside | None
     packed: dict[str, Tensor]
     changed: dict[str, Tensor]
     records: list[dict[str, Any]]

@@ -59,6 +59,12 @@ class QuantConfig:
     true_sequential: bool = setting(
         True, "Layers of a block see the outputs of those before them already quantised."
     )
+    gptaq: bool = setting(
+        True,
+        "GPTQ: layers also make good what the layers before them lost (GPTAQ, arXiv:2504.02692); "
+        "needs --true_sequential, a second run of every calibration row and room for a copy of a "
+        "block.",
+    )
     quant_n_samples: int = setting(256, "Rows that calibrate.")
     quant_batch_size: int = setting(
         1, "Rows of the largest length that run at once; shorter ones are packed, never padded."

@@ -8,7 +8,7 @@ from swiftrl.core.errors import ConfigError
 from swiftrl.export.config import QuantConfig
 from swiftrl.export.method import Gatherer
 from swiftrl.quant.gptq import gptq
-from swiftrl.quant.hessian import Hessian, shrink
+from swiftrl.quant.hessian import Hessian, shrink, with_drift
 from swiftrl.quant.scheme import QuantWeight, Scheme
 
 __all__ = ["METHOD"]
@@ -49,7 +49,7 @@ class Gptq:
         assert isinstance(gathered, Hessian)
         hessian = gathered.mean() if pooled is None else _drawn(gathered, pooled)
         damping = _DAMPING if config.damp_percent is None else config.damp_percent
-        return gptq(weight, hessian, scheme, damping=damping).weight
+        return gptq(with_drift(weight, gathered), hessian, scheme, damping=damping).weight
 
 
 def _drawn(own: Hessian, pooled: Gatherer) -> torch.Tensor:
