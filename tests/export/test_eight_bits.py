@@ -28,7 +28,7 @@ def export(output, *words, code=0):
 @pytest.mark.parametrize(
     ("words", "form", "scheme", "error"),
     [
-        (["w8a8"], "w8a8", Scheme(8, -1), 0.02),
+        (["w8a8"], "w8a8", Scheme(8, -1), 0.03),
         (["fp8"], "fp8", Scheme(8, -1), 0.04),
         (["gptq", "--quant_format", "compressed_tensors"], "compressed_tensors", Scheme(4), 0.3),
     ],

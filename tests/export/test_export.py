@@ -82,6 +82,13 @@ def test_gptq_is_nearer_to_the_original_than_rounding_to_the_nearest(quantised, 
     assert report(quantised)["kl"] < 0.6 * report(tmp_path / "rtn")["kl"]
 
 
+def test_making_good_what_earlier_layers_lost_helps(tmp_path):
+    words = [*MODEL, "--quant_method", "gptq", "--quant_eval_samples", "64"]
+    for chosen in ("true", "false"):
+        export(tmp_path / chosen, *words, "--gptaq", chosen)
+    assert report(tmp_path / "true")["kl"] < 0.95 * report(tmp_path / "false")["kl"]
+
+
 def test_a_result_too_far_away_is_refused_unless_forced(tmp_path, capsys):
     words = [*MODEL, "--quant_method", "rtn", "--quant_bits", "2"]
     export(tmp_path / "far", *words, code=2)
@@ -98,7 +105,7 @@ def test_a_result_too_far_away_is_refused_unless_forced(tmp_path, capsys):
     [
         (["--quant_method", "gtpq"], "Did you mean 'gptq'"),
         (["--quant_method", "gptq", "--quant_bits", "5"], "makes 4, 8, 3 or 2 bits"),
-        (["--quant_method", "gptq", "--quant_format", "awq"], "writes gptq or gptq_v2"),
+        (["--quant_method", "gptq", "--quant_format", "awq"], "writes gptq, gptq_v2 or"),
         (["--quant_method", "gptq", "--group_size", "0"], "expected 1 or more, or -1"),
         (["--quant_method", "gptq", "--group_size", "256"], "--group_size 128 is the largest"),
         (["--quant_method", "gptq", "--damp_percent", "7"], "expected 0 up to 1"),
