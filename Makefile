@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-pairs bench-long-rows bench-quant parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-pairs bench-long-rows bench-quant check-quant-readers parity clean
 
 setup: $(READY)
 
@@ -79,6 +79,10 @@ bench-long-rows: setup
 # Quantisation against GPTQModel, in an environment of its own.
 bench-quant: setup
 	$(BIN)/python benchmarks/quant.py
+
+# Folders that swiftrl writes in transformers, GPTQModel and vLLM, in the same environment.
+check-quant-readers: setup
+	$(BIN)/python benchmarks/quant_readers.py
 
 bench-vision-dpo: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/vision_dpo.py

@@ -23,7 +23,8 @@ import quant_models
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-ROWS, HELD_OUT, LENGTH = 128, 300, 128
+ROWS, HELD_OUT, LENGTH = 128, 100, 128
+BUILTIN_HELD_OUT = 300
 COMPARED = 32
 """Rows on which `swiftrl export` itself compares the result; it takes time that others save."""
 BUILTIN_DATA = {"tiny-base": "builtin:pretrain", "tiny-instruct": "builtin:instructions"}
@@ -96,6 +97,7 @@ def prepare(shape: str, folder: Path) -> tuple[str, list[str]]:
     """Make a model and its rows unless they are there; return its name and swiftrl's flags."""
     folder.mkdir(parents=True, exist_ok=True)
     flags = ["--max_length", "512", "--seed", "1"]
+    many = BUILTIN_HELD_OUT if shape in BUILTIN_DATA else HELD_OUT
     if shape in BUILTIN_DATA:
         model = str(quant_models.BUILTIN / shape)
         data = BUILTIN_DATA[shape]
@@ -109,7 +111,7 @@ def prepare(shape: str, folder: Path) -> tuple[str, list[str]]:
             quant_models.write_text(Path(model), folder / "other.jsonl", HELD_OUT, LENGTH, seed=1)
         flags += ["--dataset", str(folder / "text.jsonl"), "--quant_n_samples", str(ROWS)]
         flags += ["--val_dataset", str(folder / "other.jsonl")]
-    held_out = [*flags, "--quant_eval_samples", str(HELD_OUT), "--use_cpu", "true"]
+    held_out = [*flags, "--quant_eval_samples", str(many), "--use_cpu", "true"]
     flags = [*flags, "--quant_eval_samples", str(COMPARED), "--use_cpu", "true"]
     rows = [str(folder / "calibration.json"), str(folder / "held_out.json")]
     program = str(HERE / "contestants" / "swiftrl_rows.py")

@@ -12,9 +12,12 @@ from pathlib import Path
 
 from swiftrl.backends.detect import BACKENDS
 from swiftrl.cli.command import settings_of
-from swiftrl.cli.exporting import _samples
-from swiftrl.cli.loading import find_model
+from swiftrl.cli.loading import find_model, load_template
+from swiftrl.data.config import DataConfig
+from swiftrl.export.calibration import draw_samples
+from swiftrl.export.config import ExportConfig, QuantConfig
 from swiftrl.models.config import ModelConfig
+from swiftrl.templates.config import TemplateConfig
 
 REPLY = "<|im_start|>assistant\n"
 END = "<|im_end|>"
@@ -37,7 +40,15 @@ def main(calibration: str, held_out: str, *flags: str) -> None:
     BACKENDS.get("cpu").default_env("infer")
     settings = settings_of("export", list(flags))
     resolved = find_model(settings[ModelConfig])
-    samples = _samples(settings, resolved, Path(held_out))
+    samples = draw_samples(
+        settings[DataConfig],
+        load_template(settings, resolved, text_only=True),
+        calibration=settings[QuantConfig].quant_n_samples,
+        held_out=settings[QuantConfig].quant_eval_samples,
+        max_length=settings[TemplateConfig].max_length,
+        truncation_strategy=settings[TemplateConfig].truncation_strategy,
+        seed=settings[ExportConfig].seed,
+    )
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(resolved.path)
