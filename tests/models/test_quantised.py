@@ -6,8 +6,10 @@ import sys
 import device
 import pytest
 import torch
+import transformers
 from quantised_files import save_quantised
 from safetensors.torch import load_file, save_file
+from tiny_media_models import make_folder
 from tiny_models import make_model, save_model
 
 from swiftrl.core.errors import ConfigError, ModelError
@@ -188,3 +190,24 @@ def test_quantised_modules_are_not_saved_whole_and_others_are(tmp_path):
         add_lora(_load(folder), TunerConfig(modules_to_save=["mlp"]))
     adapted = add_lora(_load(folder), TunerConfig(modules_to_save=["lm_head"]))
     assert any("lm_head.modules_to_save" in n for n, p in adapted.named_parameters())
+
+
+def test_the_language_model_of_a_vision_model_under_its_published_names(tmp_path):
+    make_folder("qwen2_vl", tmp_path / "plain")
+    plain = device.put(
+        transformers.Qwen2VLForConditionalGeneration.from_pretrained(tmp_path / "plain")
+    )
+    visual = [name for name, _ in plain.named_modules() if "visual" in name]
+    folder = tmp_path / "model"
+    scheme = Scheme(4, 16, symmetric=False)
+    save_quantised(folder, plain, "awq", scheme, skip=("lm_head", *visual))
+
+    def rename(tensors):
+        for key in list(tensors):
+            old = key.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
+            tensors[old] = tensors.pop(key)
+
+    _edit(folder, rename)
+    loaded = _load(folder)
+    assert isinstance(loaded.model.language_model.layers[0].mlp.up_proj, QuantLinear)
+    torch.testing.assert_close(_logits(loaded), _logits(plain), rtol=1e-4, atol=1e-4)

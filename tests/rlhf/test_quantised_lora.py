@@ -6,12 +6,14 @@ import device
 import pytest
 import torch
 from quantised_files import save_quantised
-from tiny_models import make_model
+from tiny_models import make_model, make_tokenizer
+from transformers import AutoModelForCausalLM
 
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.models.load import load_model
-from swiftrl.models.lora import add_lora
+from swiftrl.models.lora import add_lora, merge
 from swiftrl.models.resolve import resolve
+from swiftrl.models.save import save_model
 from swiftrl.quant.linear import QuantLinear
 from swiftrl.quant.scheme import Scheme
 from swiftrl.rlhf.fused import fuse
@@ -127,3 +129,23 @@ def test_a_copy_of_a_model_keeps_its_own_packed_weights(tmp_path):
     layer.qweight.data.zero_()
     other = packed.model.layers[0].self_attn.q_proj
     assert not torch.equal(layer.unpacked(torch.float32), other.unpacked(torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("Qwen3Moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
+        ("Mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    ],
+)
+def test_a_merged_mixture_is_read_by_plain_transformers(kind, sizes, tmp_path):
+    packed, _ = _pair(tmp_path / "model", "gptq", kind, tied=False, **sizes)
+    adapted = _with_lora(packed, TunerConfig(lora_dropout=0.0), fused=False).eval()
+    ids = device.put(torch.arange(5, 25)[None])
+    with torch.no_grad():
+        wanted = adapted(input_ids=ids, use_cache=False).logits
+        save_model(tmp_path / "merged", merge(adapted, unpack=True), make_tokenizer())
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
+        found = device.put(plain)(input_ids=ids, use_cache=False).logits
+    assert plain.model.layers[0].mlp.experts.gate_up_proj.dim() == 3
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
