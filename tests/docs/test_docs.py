@@ -202,7 +202,13 @@ def run_block(text: str, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "docs/en/quickstart.md", "docs/en/algorithms.md", "docs/en/templates.md"],
+    [
+        "README.md",
+        "docs/en/quickstart.md",
+        "docs/en/algorithms.md",
+        "docs/en/quantisation.md",
+        "docs/en/templates.md",
+    ],
 )
 def test_marked_blocks_run(page, tmp_path, monkeypatch):
     """In a temporary folder, in the order of the page; later blocks use what earlier ones made."""
