@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-pairs bench-long-rows bench-quant check-quant-readers parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-long-rows bench-quant check-quant-readers parity clean
 
 setup: $(READY)
 
@@ -53,6 +53,10 @@ test-ascend: setup
 	TORCH_NPU_FALLBACK_CPU_DISABLE=0 $(ASCEND) $(ON_NPU) $(ASCEND_TESTS)
 	TORCH_NPU_FALLBACK_CPU_DISABLE=1 $(ASCEND) $(ON_NPU) $(ASCEND_TESTS)
 
+# On a GPU: the tests that take their device from --device.
+test-gpu: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest --device cuda -m "not slow and not network and not ascend" $(filter-out tests/ascend,$(file < tests/ascend/suite.txt))
+
 check: lint type layers test
 
 demo: setup
@@ -95,6 +99,11 @@ bench-plan: setup
 FIRST ?= 0
 bench-pairs: setup
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pairs.py $(FILE) --first $(FIRST)
+
+# One GPU: tests, peak arithmetic, DPO beside TRL, 70B in 4 bits, GPTQ of 7B; results/gpu.json.
+GPU_FLAGS ?=
+bench-gpu: setup
+	$(BIN)/python benchmarks/gpu.py $(GPU_FLAGS)
 
 parity: setup
 	$(BIN)/python benchmarks/parity_trl.py
