@@ -57,7 +57,7 @@ def quantise(settings: Settings) -> int:
     for line in settings.lines():
         log.info(f"  {line}")
     log.info(f"  on {backend.name}; result {target}")
-    samples = _samples(settings, resolved, target)
+    samples = _samples(settings, resolved)
     folder = WorkFolder(target, _fingerprint(settings, resolved, samples))
     order = Order(
         plan,
@@ -152,11 +152,12 @@ def _resolve(settings: Settings, resolved: Resolved, plan: Plan, target: Path) -
     return settings.replace(**changes)
 
 
-def _samples(settings: Settings, resolved: Resolved, target: Path) -> Samples:
+def _samples(settings: Settings, resolved: Resolved) -> Samples:
+    from swiftrl.data.rejects import REJECTS_FILE
     from swiftrl.export.calibration import draw_samples
 
     data, quant = settings[DataConfig], settings[QuantConfig]
-    return draw_samples(
+    samples = draw_samples(
         data,
         load_template(settings, resolved, text_only=True),
         calibration=quant.quant_n_samples,
@@ -165,8 +166,13 @@ def _samples(settings: Settings, resolved: Resolved, target: Path) -> Samples:
         truncation_strategy=settings[TemplateConfig].truncation_strategy,
         seed=settings[ExportConfig].seed,
         use_hf=settings[ModelConfig].use_hf,
-        rejects_folder=target.with_name(f".{target.name}.rows"),
     )
+    if samples.rejects:
+        log.warn(
+            f"{len(samples.rejects)} rows were set aside (in {REJECTS_FILE} beside the result); "
+            f"the first, {samples.rejects[0]}"
+        )
+    return samples
 
 
 def _fingerprint(settings: Settings, resolved: Resolved, samples: Samples) -> dict[str, str]:

@@ -10,7 +10,6 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import EncodedDataset, load_datasets
 from swiftrl.data.encoded_row import EncodedRow
 from swiftrl.data.mix import permutation
+from swiftrl.data.rejects import Reject
 from swiftrl.data.row_encoder import TemplateRowEncoder
 from swiftrl.data.rows import BadRow, Origin, RowError, RowKind
 from swiftrl.data.schema import detect_kind
@@ -45,12 +45,14 @@ class Samples:
         held_out: rows.
         fingerprint: changes with any token or its place.
         sources: what they come from, in words.
+        rejects: rows that cannot be used.
     """
 
     calibration: tuple[EncodedRow, ...]
     held_out: tuple[EncodedRow, ...]
     fingerprint: str
     sources: tuple[str, ...]
+    rejects: tuple[Reject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,6 @@ def draw_samples(
     truncation_strategy: str | None,
     seed: int,
     use_hf: bool = False,
-    rejects_folder: Path | None = None,
 ) -> Samples:
     """Return rows drawn by seed from --dataset, or from built-in ones without it.
 
@@ -118,13 +119,13 @@ def draw_samples(
             set aside.
         seed: of the draw.
         use_hf: where hub ids without a prefix are sought.
-        rejects_folder: where rows set aside are written.
 
     Raises:
         DataError: too few rows, or bad ones.
     """
     names = list(config.dataset) or [*BUILTIN, *([BUILTIN_PICTURES] if template.media else [])]
     seed = seed if config.data_seed is None else config.data_seed
+    rejects: list[Reject] = []
 
     def load(names: Sequence[str], wanted: int) -> list[EncodedRow]:
         # Some more than wanted, since rows that are too long are set aside.
@@ -144,9 +145,9 @@ def draw_samples(
                 or ("split" if kind == "text" else "delete"),
                 train="all",
             )
-            rows = load_datasets(
-                one, encoder, seed=seed, use_hf=use_hf, rejects_folder=rejects_folder
-            ).train
+            loaded = load_datasets(one, encoder, seed=seed, use_hf=use_hf)
+            rows = loaded.train
+            rejects.extend(loaded.rejects)
             found += [(rows, int(index)) for index in permutation(len(rows), seed)[:each]]
         order = permutation(len(found), seed + 1)[:wanted]
         return [rows[index] for rows, index in (found[int(place)] for place in order)]
@@ -164,7 +165,7 @@ def draw_samples(
         )  # fmt: skip
         others, rows, used = rows[:held_out], rows[held_out:], names
     chosen, kept = tuple(rows[:calibration]), tuple(others[:held_out])
-    return Samples(chosen, kept, _fingerprint([*chosen, *kept]), tuple(used))
+    return Samples(chosen, kept, _fingerprint([*chosen, *kept]), tuple(used), tuple(rejects))
 
 
 def _enough(found: int, wanted: int, data: str, flag: str) -> None:

@@ -62,7 +62,7 @@ def find_blocks(model: Any, spec: ModelSpec | None, left_alone: Sequence[str] = 
     """
     name = _list_of_blocks(model, spec)
     linear = set(linear_names(model))
-    every = [n for n, module in model.named_modules() if isinstance(module, nn.Linear)]
+    every = [n for n, module in model.named_modules() if _multiplies(module)]
     for part in left_alone:
         if not any(_names(part, n) for n in every):
             endings = sorted({n.split(".")[-1] for n in every})
@@ -73,7 +73,7 @@ def find_blocks(model: Any, spec: ModelSpec | None, left_alone: Sequence[str] = 
     chosen = []
     for index, _ in enumerate(model.get_submodule(name).children()):
         start = f"{name}.{index}."
-        inside = [n for n in every if n.startswith(start) and n in linear]
+        inside = [n for n in every if n.startswith(start) and n in linear and _plain(model, n)]
         chosen.append(tuple(n for n in inside if not any(_names(part, n) for part in left_alone)))
     taken = {n for names in chosen for n in names}
     if not taken:
@@ -82,6 +82,19 @@ def find_blocks(model: Any, spec: ModelSpec | None, left_alone: Sequence[str] = 
             "of another kind, such as GPT-2's Conv1D, are not served)."
         )
     return Blocks(name, tuple(chosen), tuple(n for n in every if n not in taken))
+
+
+def _plain(model: nn.Module, name: str) -> bool:
+    return isinstance(model.get_submodule(name), nn.Linear)
+
+
+def _multiplies(module: nn.Module) -> bool:
+    """Whether a module is a linear layer or, like some routers, multiplies as one does."""
+    if isinstance(module, nn.Embedding):
+        return False
+    return any(
+        name == "weight" and weight.ndim == 2 for name, weight in module.named_parameters("", False)
+    )
 
 
 def _list_of_blocks(model: Any, spec: ModelSpec | None) -> str:

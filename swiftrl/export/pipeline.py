@@ -16,6 +16,7 @@ from swiftrl.backends.base import Backend
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError, ExportError
 from swiftrl.core.files import atomic_directory
+from swiftrl.data.rejects import REJECTS_FILE, save_rejects
 from swiftrl.export.blocks import Job, quantise_blocks
 from swiftrl.export.calibration import Pass, Samples, passes
 from swiftrl.export.capture import capture
@@ -27,12 +28,17 @@ from swiftrl.export.packing import packs
 from swiftrl.export.placing import streamed
 from swiftrl.export.report import report_of, write_report
 from swiftrl.export.work_folder import WorkFolder
-from swiftrl.export.writer import write_quantised
+from swiftrl.export.writer import check_reload, write_quantised
 from swiftrl.models.load import LoadedModel
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.skeleton import skeleton
+from swiftrl.models.split_experts import split_experts
 
 __all__ = ["Order", "check_model", "export_quantised"]
+
+
+_RELOADED_PASSES = 2
+"""Held-out passes on which the files are compared with the model in memory."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def check_model(resolved: Resolved, plan: Plan, config: QuantConfig) -> int:
             "original model."
         )
     model = skeleton(resolved)
+    take_apart(model, config)
     blocks = find_blocks(model, resolved.spec, config.modules_to_not_convert)
     check_groups(model, blocks, plan.scheme.group_size)
     for name in blocks.layers:
@@ -91,6 +98,16 @@ def check_model(resolved: Resolved, plan: Plan, config: QuantConfig) -> int:
     return size * sum(parameter.numel() for parameter in model.parameters())
 
 
+def take_apart(model: Any, config: QuantConfig) -> None:
+    """Make linear layers of stacked experts, unless experts stay as they are.
+
+    Raises:
+        ModelError: they are of a kind that cannot be.
+    """
+    if not {"experts", "mlp"} & set(config.modules_to_not_convert):
+        split_experts(model)
+
+
 def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dict[str, Any]:
     """Quantise a loaded model and write it; return the report.
 
@@ -101,8 +118,9 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
     """
     began = time.monotonic()
     model: Any = loaded.model
+    take_apart(model, order.quant)
     blocks = find_blocks(model, loaded.spec, order.quant.modules_to_not_convert)
-    size = _bytes(model.state_dict())
+    size, dtype = _bytes(model.state_dict()), model.dtype
     device = backend.current_device()
     done = order.folder.open()
     with streamed(model, blocks, device):
@@ -143,7 +161,20 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
             skipped,
             max_shard_size=order.export.max_shard_size,
         )
+        _release(model)
+        compared = slice(0, _RELOADED_PASSES)
+        difference = check_reload(
+            folder,
+            held_out[compared],
+            after[compared],
+            backend,
+            dtype=str(dtype).removeprefix("torch."),
+            model_type=loaded.spec.name if loaded.spec else None,
+        )
+        log.info(f"Written and read again: logits agree to {difference:.1g} (relative).")
+        report["reload_difference"] = difference
         write_report(report, folder)
+        save_rejects(folder / REJECTS_FILE, order.samples.rejects)
         (folder / "args.json").write_text(json.dumps(dict(order.settings), indent=2) + "\n")
     order.folder.remove()
     return report
@@ -197,6 +228,12 @@ def _judge(comparison: Comparison, order: Order) -> None:
             "model's own kind help; --force true writes it as it is."
         )
     log.warn(f"{text} Written all the same (--force true).")
+
+
+def _release(model: Any) -> None:
+    """Let go of a model's weights, so that the device has room for the one that is read again."""
+    for part in (*model.parameters(), *model.buffers()):
+        part.data = part.data.new_empty(0)
 
 
 def _packed(folder: WorkFolder, blocks: int) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from swiftrl.export.layers import pattern_of
 
-__all__ = ["Stage", "behind", "gather", "trace"]
+__all__ = ["Stage", "behind", "gather", "same_memory", "trace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _traced(block: nn.Module, names: Sequence[str], run: Callable[[], Any]) -> l
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
             pattern = pattern_of(f".{name}.")
             for held, group in zip(inputs, groups, strict=True):
-                if _same(held, args[0]):
+                if same_memory(held, args[0]):
                     if pattern not in group:
                         group.append(pattern)
                     return
@@ -113,7 +113,7 @@ def _traced(block: nn.Module, names: Sequence[str], run: Callable[[], Any]) -> l
     return groups
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same_memory(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors are one piece of memory, read alike."""
     return (
         one.data_ptr() == other.data_ptr()

@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from swiftrl.backends.base import Backend
+from swiftrl.core.errors import ExportError
+from swiftrl.export.calibration import Pass
 from swiftrl.export.method import Plan
-from swiftrl.models.load import LoadedModel
+from swiftrl.models.config import ModelConfig
+from swiftrl.models.load import LoadedModel, load_model
+from swiftrl.models.resolve import resolve
 from swiftrl.models.save import write_model
 
-__all__ = ["write_quantised"]
+__all__ = ["check_reload", "write_quantised"]
+
+_TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 1e-2}
+"""Largest relative difference of logits that the order of sums explains."""
 
 
 def write_quantised(
@@ -53,3 +62,46 @@ def write_quantised(
         )
     finally:
         del model.config.quantization_config
+
+
+@torch.no_grad()
+def check_reload(
+    folder: Path,
+    rows: Sequence[Pass],
+    expected: Sequence[Tensor],
+    backend: Backend,
+    *,
+    dtype: str,
+    model_type: str | None,
+) -> float:
+    """Load a written folder and compare its logits with those of the model in memory.
+
+    Args:
+        folder: that was written.
+        rows: passes.
+        expected: logits [T, V] of the passes.
+        backend: where it is loaded.
+        dtype: to compute in.
+        model_type: the registry's name of the model, if it has one.
+
+    Returns:
+        the largest relative difference.
+
+    Raises:
+        ExportError: they differ by more than rounding.
+    """
+    resolved = resolve(str(folder), model_type=model_type)
+    model: Any = load_model(resolved, ModelConfig(torch_dtype=dtype), backend).model
+    worst = 0.0
+    for row, logits in zip(rows, expected, strict=True):
+        found = model(**row.arguments(model), use_cache=False).logits[0].float().cpu()
+        wanted = logits.float()
+        worst = max(worst, float((found - wanted).norm() / wanted.norm().clamp(min=1e-12)))
+    limit = _TOLERANCE.get(dtype, 3e-2)
+    if not worst <= limit:
+        raise ExportError(
+            f"the written files give other logits than the model in memory: relative difference "
+            f"{worst:.2g}, expected at most {limit:g} in {dtype}. Nothing was kept; please report "
+            "this with the model's config.json."
+        )
+    return worst

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import device
@@ -207,3 +210,78 @@ def test_an_unwritable_folder(tmp_path, capsys):
 def test_merging_alone_is_what_merge_lora_does(tmp_path, capsys):
     assert main(["export", *MODEL, "--merge_lora", "true", "--output_dir", str(tmp_path)]) == 2
     assert "--adapters is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+@pytest.mark.parametrize("kind", ["Mixtral", "Qwen3Moe", "Llama"])
+def test_families_read_again_and_better_than_rounding(kind, method, tmp_path):
+    sizes = {
+        "Mixtral": {"num_local_experts": 4},
+        "Qwen3Moe": {
+            "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+            "decoder_sparse_step": 1,
+        },
+    }.get(kind, {})  # fmt: skip
+    model = make_model(kind, tied=False, **sizes)
+    for name, weight in model.named_parameters():
+        if name.endswith("layernorm.weight"):
+            weight.data[::8] *= 8  # loud inputs, as trained models have them
+    folder = save_model(tmp_path / "model", model)
+    words = ["--model", str(folder), "--group_size", "16", "--force", "true"]
+    words += ["--dataset", "builtin:instructions"]
+    layout = ["--quant_format", "awq" if method == "awq" else "gptq"]
+    export(tmp_path / "rtn", *words, "--quant_method", "rtn", *layout)
+    export(tmp_path / "own", *words, "--quant_method", method, *layout)
+    own = report(tmp_path / "own")
+    assert own["reload_difference"] < 1e-4
+    assert own["kl"] < 0.9 * report(tmp_path / "rtn")["kl"]
+    names = load_file(tmp_path / "own" / "model.safetensors")
+    inside = {"Mixtral": "block_sparse_moe.experts.3.w2", "Qwen3Moe": "mlp.experts.7.down_proj"}
+    assert f"model.layers.1.{inside.get(kind, 'mlp.down_proj')}.qweight" in names
+
+
+def test_pictures_calibrate_too_and_their_tower_stays(tmp_path):
+    words = ["--model", "builtin:tiny-vl", "--dataset", "builtin:vl-instructions"]
+    export(tmp_path / "vl", *words, "--quant_method", "gptq", "--quant_n_samples", "12")
+    before = load_file(builtin_path("tiny-vl") / "model.safetensors")
+    after = load_file(tmp_path / "vl" / "model.safetensors")
+    tower = [name for name in before if "visual" in name]
+    assert tower
+    assert all(torch.equal(before[name], after[name]) for name in tower)
+    assert report(tmp_path / "vl")["kl"] < 0.1
+
+
+def killed_in_the_midst(output: Path, *words: str) -> None:
+    """Start an export in a process of its own and kill it -9 once its second block is written."""
+    words = ["export", *SMALL, *words, "--cache_dir", str(output.parent / "cache")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "swiftrl", *words, "--output_dir", str(output)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    second = output.with_name(f".{output.name}.partial") / "block-00001.safetensors"
+    while process.poll() is None and not second.exists():
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert second.exists()
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_a_killed_run_goes_on_and_gives_the_same_files(method, tmp_path, capsys):
+    words = [*MODEL, "--quant_method", method]
+    killed_in_the_midst(tmp_path / "out", *words)
+    export(tmp_path / "out", *words)
+    assert "blocks that an interrupted run left" in capsys.readouterr().out
+    export(tmp_path / "whole", *words)
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list(tmp_path.glob(".out.*"))
+
+
+def test_other_settings_start_anew(tmp_path, capsys):
+    words = [*MODEL, "--quant_method", "gptq"]
+    killed_in_the_midst(tmp_path / "out", *words)
+    export(tmp_path / "out", *words, "--quant_bits", "8")
+    assert "an interrupted run with other settings; starting anew" in capsys.readouterr().out
+    assert report(tmp_path / "out")["bits"] == 8
