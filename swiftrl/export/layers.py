@@ -13,6 +13,7 @@ from torch import nn
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.models.spec import ModelSpec
+from swiftrl.models.split_experts import SplitExperts
 from swiftrl.models.targets import linear_names
 from swiftrl.models.towers import tower_of
 
@@ -61,7 +62,7 @@ def find_blocks(model: Any, spec: ModelSpec | None, left_alone: Sequence[str] = 
         ConfigError: an entry of `left_alone` names nothing.
     """
     name = _list_of_blocks(model, spec)
-    linear = set(linear_names(model))
+    linear = {*linear_names(model), *_expert_layers(model)}
     every = [n for n, module in model.named_modules() if _multiplies(module)]
     for part in left_alone:
         if not any(_names(part, n) for n in every):
@@ -82,6 +83,14 @@ def find_blocks(model: Any, spec: ModelSpec | None, left_alone: Sequence[str] = 
             "of another kind, such as GPT-2's Conv1D, are not served)."
         )
     return Blocks(name, tuple(chosen), tuple(n for n in every if n not in taken))
+
+
+def _expert_layers(model: nn.Module) -> list[str]:
+    """Return the layers of experts that were taken apart; adapters pass them over."""
+    apart = [name for name, module in model.named_modules() if isinstance(module, SplitExperts)]
+    starts = tuple(f"{name}." for name in apart)
+    return [n for n, module in model.named_modules() if n.startswith(starts or ("\0",))
+            and isinstance(module, nn.Linear)]  # fmt: skip
 
 
 def _plain(model: nn.Module, name: str) -> bool:
