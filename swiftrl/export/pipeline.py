@@ -28,7 +28,7 @@ from swiftrl.export.packing import packs
 from swiftrl.export.placing import streamed
 from swiftrl.export.report import report_of, write_report
 from swiftrl.export.work_folder import WorkFolder
-from swiftrl.export.writer import check_reload, write_quantised
+from swiftrl.export.writer import check_reload, check_tensors, write_quantised
 from swiftrl.models.load import LoadedModel
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.skeleton import skeleton
@@ -161,6 +161,7 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
             skipped,
             max_shard_size=order.export.max_shard_size,
         )
+        check_tensors(folder, tensors)
         _release(model)
         compared = slice(0, _RELOADED_PASSES)
         difference = check_reload(
@@ -171,7 +172,11 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
             dtype=str(dtype).removeprefix("torch."),
             model_type=loaded.spec.name if loaded.spec else None,
         )
-        log.info(f"Written and read again: logits agree to {difference:.1g} (relative).")
+        log.info(
+            "Written and read again: every tensor is as it was packed."
+            if difference is None
+            else f"Written and read again: logits agree to {difference:.1g} (relative)."
+        )
         report["reload_difference"] = difference
         write_report(report, folder)
         save_rejects(folder / REJECTS_FILE, order.samples.rejects)
