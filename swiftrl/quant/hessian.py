@@ -89,7 +89,7 @@ def factorise(hessian_II: Tensor, damping: float) -> tuple[Tensor, Tensor, float
     while damping <= _MOST_DAMPING:
         damped = hessian_II.clone()
         damped.diagonal().add_(damping * mean)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        lower, failed = _cholesky(damped)
         if not int(failed):
             return damped, lower, damping
         damping = max(2 * damping, 1e-4)
@@ -97,6 +97,16 @@ def factorise(hessian_II: Tensor, damping: float) -> tuple[Tensor, Tensor, float
         f"A layer's Hessian cannot be factorised, even with {_MOST_DAMPING:g} times its mean added "
         "to its diagonal: it is no sum of squares. Calibrate with more rows or in float32."
     )
+
+
+def _cholesky(matrix_II: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the lower factor, and where it failed or 0."""
+    try:
+        return torch.linalg.cholesky_ex(matrix_II)
+    except RuntimeError:
+        # NPUs have no kernel for it; a GPU may have no room. The host has both.
+        lower, failed = torch.linalg.cholesky_ex(matrix_II.cpu())
+        return lower.to(matrix_II.device), failed
 
 
 def with_drift(weight_OI: Tensor, hessian: Hessian, *, damping: float = 0.1) -> Tensor:
@@ -114,7 +124,9 @@ def with_drift(weight_OI: Tensor, hessian: Hessian, *, damping: float = 0.1) -> 
         return weight
     _, lower, _ = factorise(hessian.mean(), damping)
     drift = weight @ (hessian.drift_II / hessian.tokens.clamp(min=1))
-    return weight + torch.cholesky_solve(drift.t(), lower).t()
+    # (W C) (L L^T)^-1, with kernels that NPUs have too.
+    half = torch.linalg.solve_triangular(lower.t(), drift, upper=True, left=False)
+    return weight + torch.linalg.solve_triangular(lower, half, upper=False, left=False)
 
 
 def shrink(own: Hessian, pooled: Hessian, strength: float = 1.0) -> Tensor:
