@@ -14,7 +14,9 @@ from transformers.quantizers.auto import (
 )
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
+from swiftrl.core import log
 from swiftrl.core.errors import ModelError
+from swiftrl.models.split_experts import merges_experts, split_experts
 from swiftrl.quant import nf4
 from swiftrl.quant.linear import QuantLinear
 
@@ -40,6 +42,7 @@ class Nf4Quantizer(HfQuantizer):
 
     requires_calibration = False
     quantization_config: Nf4Config
+    _split = False
 
     @property
     def quantized_element_size(self) -> float:
@@ -54,6 +57,18 @@ class Nf4Quantizer(HfQuantizer):
     def is_serializable(self) -> bool:  # type: ignore[override]
         """Whether transformers can write it."""
         return False
+
+    def update_weight_conversions(self, weight_conversions: Any, model: Any) -> list[Any]:
+        """Leave out what would stack experts that are linear layers here."""
+        conversions = super().update_weight_conversions(weight_conversions, model)
+        return [each for each in conversions if not (self._split and merges_experts(each))]
+
+    def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        try:
+            self._split = split_experts(model) > 0
+        except ModelError as error:
+            log.info(f"--quant_method nf4: {error}")
+        return model
 
     def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
         """Return whether a parameter is a weight to be packed."""

@@ -183,3 +183,16 @@ def test_bitsandbytes_keeps_gradients_behind_a_pass_without(tmp_path):
 def test_without_bitsandbytes_the_extra_is_named(folder):
     with pytest.raises(ConfigError, match=r"pip install 'swiftrl\[bnb\]'"):
         load(folder, QuantLoadConfig(quant_method="bnb"))
+
+
+def test_experts_are_packed_too(tmp_path):
+    sizes = {"moe_intermediate_size": 32, "num_experts": 4, "num_experts_per_tok": 2}
+    whole = tiny_models.make_model("Qwen3Moe", **sizes)
+    path = tiny_models.save_model(tmp_path / "model", whole)
+    model, plain = load(path).model, load(path, None).model
+    packed = [n for n, m in model.named_modules() if isinstance(m, QuantLinear)]
+    assert sum(".experts." in name for name in packed) == 2 * 4 * 3
+    assert count_weights(model) == plain.num_parameters()
+    with torch.no_grad():
+        found, expected = model(IDS).logits, plain(IDS).logits
+    assert (found - expected).norm() < 0.5 * expected.norm()

@@ -17,7 +17,7 @@ from swiftrl.rlhf.planning.activations import (
     kept_by_layer,
 )
 from swiftrl.rlhf.planning.choices import Choices, Device
-from swiftrl.rlhf.planning.shape import ModelShape
+from swiftrl.rlhf.planning.shape import Layer, ModelShape
 from swiftrl.rlhf.planning.working import head_working, layer_working
 from swiftrl.rlhf.planning.workload import MicroBatch, Tree
 
@@ -152,7 +152,15 @@ def _frozen_bytes(shape: ModelShape, choices: Choices) -> float:
     if choices.quantisation is None:
         return frozen * choices.dtype_bytes
     packed = sum(linear.size for layer in shape.layers for linear in layer.linears)
+    packed += sum(_stacked(layer) for layer in shape.layers)
     return packed * choices.quantisation.bytes + (frozen - packed) * choices.dtype_bytes
+
+
+def _stacked(layer: Layer) -> int:
+    """Return the weights of experts that the model stacks, which are packed one by one."""
+    mlp = layer.mlp
+    listed = any(".experts." in linear.name for linear in layer.linears)
+    return 0 if mlp is None or listed else mlp.total * 3 * mlp.inner * layer.width
 
 
 def _tokens(choices: Choices) -> int:
