@@ -70,6 +70,13 @@ class Nf4Quantizer(HfQuantizer):
             log.info(f"--quant_method nf4: {error}")
         return model
 
+    def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
+        # On a processor what was not packed lies in the mapped file, and would keep all of it.
+        for parameter in model.parameters():
+            if parameter.device.type == "cpu" and parameter.is_floating_point():
+                parameter.data = parameter.data.clone()
+        return model
+
     def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
         """Return whether a parameter is a weight to be packed."""
         name, _, leaf = param_name.rpartition(".")

@@ -19,6 +19,7 @@ MODELS = {
 TUNERS = {
     "lora": ["--lora_dropout", "0", "--learning_rate", "1e-3"],
     "full": ["--tuner_type", "full", "--learning_rate", "1e-4"],
+    "nf4": ["--quant_method", "nf4", "--lora_dropout", "0", "--learning_rate", "1e-3"],
 }
 SHORT = ["--max_steps", "4", "--per_device_train_batch_size", "4", "--logging_steps", "1",
          "--add_version", "false"]  # fmt: skip
@@ -103,8 +104,9 @@ def test_dpo_with_two_processes_equals_the_cpus_with_one(model, tuner, dtype, on
     assert "double dtype" not in stderr  # which torch_npu says when it makes float32 of float64
 
 
-def test_two_processes_that_share_the_weights_equal_the_cpus_with_one(on_cpu, tmp_path):
-    words = [*words_of("text", "full", "float32"), "--fsdp", "fsdp2"]
+@pytest.mark.parametrize("tuner", ["full", "nf4"])
+def test_two_processes_that_share_the_weights_equal_the_cpus_with_one(tuner, on_cpu, tmp_path):
+    words = [*words_of("text", tuner, "float32"), "--fsdp", "fsdp2"]
     ours, stderr = train_with_two(tmp_path / "run", words)
-    assert_equal(ours, on_cpu("text", "full", "float32"), "float32")
+    assert_equal(ours, on_cpu("text", tuner, "float32"), "float32")
     assert "double dtype" not in stderr
