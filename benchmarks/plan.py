@@ -73,6 +73,7 @@ CASES = (
     Case("DPO LoRA, float32", "llama-134m", (256, 128), (*DPO, *PLAIN, *FLOAT32, *ONCE), rows=1),
     Case("DPO LoRA on NF4", "qwen-168m", (384, 128), (*DPO, *ONCE, *NF4), rows=3),
     Case("DPO LoRA on NF4, all kept", "llama-200m", (256, 128), (*DPO, *PLAIN, *ONCE, *NF4)),
+    Case("DPO LoRA on GPTQ", "qwen-168m-gptq", (384, 128), (*DPO, *ONCE), rows=3),
     Case("DPO full, copied reference", "qwen-168m", (64, 64), (*DPO, *FULL, *TWICE)),
     Case(
         "DPO full, precomputed reference",

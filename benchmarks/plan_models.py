@@ -10,6 +10,8 @@ from typing import Any
 from prepare import VOCABULARY, characters, write_tokenizer
 
 ROWS = 64
+GPTQ = "-gptq"
+"""Behind a shape's name: its linear layers are packed."""
 _SHARED = {
     "vocab_size": VOCABULARY,
     "max_position_embeddings": 4096,
@@ -53,13 +55,43 @@ def write_model(name: str, folder: str | Path) -> None:
     import torch
     import transformers
 
-    kind, sizes = SHAPES[name]
+    kind, sizes = SHAPES[name.removesuffix(GPTQ)]
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_tokenizer(Path(folder))
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(**_SHARED, **sizes)
     model = getattr(transformers, f"{kind}ForCausalLM")(config)
     model.to(torch.bfloat16).save_pretrained(folder)
+    if name.endswith(GPTQ):
+        _pack(Path(folder))
+
+
+def _pack(folder: Path) -> None:
+    """Put random 4-bit codes in GPTQ's layout in the place of the linear layers of a folder."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from swiftrl.quant.format import FORMATS
+    from swiftrl.quant.scheme import QuantWeight, Scheme
+
+    form, scheme = FORMATS.get("gptq"), Scheme(bits=4, group_size=128)
+    found = {}
+    for name, weight in load_file(folder / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            found[name] = weight
+            continue
+        groups = weight.shape[0], weight.shape[1] // scheme.group_size
+        packed = QuantWeight(
+            torch.randint(0, 16, weight.shape, dtype=torch.uint8),
+            torch.full(groups, 0.005, dtype=torch.float16),
+            torch.full(groups, 8, dtype=torch.uint8),
+        )
+        for ending, tensor in form.pack(packed, scheme).items():
+            found[f"{name.removesuffix('.weight')}.{ending}"] = tensor.contiguous()
+    save_file(found, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = form.to_config(scheme, ["lm_head"])
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def write_rows(folder: Path, prompt: int, reply: int) -> Path:
