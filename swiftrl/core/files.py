@@ -88,7 +88,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         try:
             with disk_errors(path):  # before the temporary files go: they are what filled the disk
                 yield temporary
-            _sync_tree(temporary)
+            _settle_tree(temporary)
             os.chmod(temporary, 0o755)
             if path.exists():
                 old = temporary.with_name(temporary.name + "-old")
@@ -103,9 +103,11 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             raise
 
 
-def _sync_tree(folder: Path) -> None:
+def _settle_tree(folder: Path) -> None:
+    """Write a tree to the disk; others may read it, as with files that are written plainly."""
     for item in folder.rglob("*"):
         if item.is_file():
+            os.chmod(item, 0o644)  # safetensors makes files that the owner alone reads
             _sync(item)
     _sync(folder)
 

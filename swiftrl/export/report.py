@@ -126,7 +126,9 @@ def _text(report: Mapping[str, Any]) -> str:
             f"weights alone; the first is `{unseen[0]}`. More rows (--quant_n_samples) help.",
             "",
         ]
-    lines.append(f"{len(report['left_alone'])} linear layers stay as they were.")
+    left = report["left_alone"]
+    named = f": `{'`, `'.join(left[:8])}`{', ...' if len(left) > 8 else ''}" if left else ""
+    lines.append(f"Linear layers that stay as they were: {len(left)}{named}.")
     return "\n".join(lines) + "\n"
 
 

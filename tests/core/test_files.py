@@ -31,6 +31,14 @@ def test_directory_appears_whole(tmp_path):
     assert (target / "a").read_text() == "1"
 
 
+def test_files_of_a_directory_may_be_read_by_others(tmp_path):
+    target = tmp_path / "out"
+    with atomic_directory(target) as folder:
+        (folder / "weights").write_text("1")
+        (folder / "weights").chmod(0o600)
+    assert (target / "weights").stat().st_mode & 0o777 == 0o644
+
+
 def test_directory_survives_an_error(tmp_path):
     target = tmp_path / "out"
     with atomic_directory(target) as folder:
