@@ -248,8 +248,10 @@ def _saving(shape: ModelShape, choices: Choices, still: _Still) -> dict[str, flo
     narrowed = choices.full and choices.dtype_bytes < _F32
     files = float(trained * choices.dtype_bytes) if narrowed else 0.0
     if choices.sharding != "none":
-        # The main process puts the parts together: weights and optimizer.
-        files += trained * _F32 * (1 + choices.states)
+        # The main process puts the weights together, and but for FSDP2 the optimizer's states:
+        # there every process writes its own.
+        states = 0 if choices.sharding == "fsdp2" else choices.states
+        files += trained * _F32 * (1 + states)
     return {"gradients": still.gradients, "working": files}
 
 
