@@ -121,3 +121,8 @@ def test_a_reference_that_is_not_there_is_missed_before_anything_is_loaded(capsy
 
 def test_version(capsys):
     assert run(capsys, "--version")[1].startswith("swiftrl ")
+
+
+def test_a_misspelt_flag_of_export_is_not_sent_to_export(capsys):
+    assert main(["export", "--quant_bit", "4"]) == 2
+    assert "Did you mean 'quant_bits'?" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swiftrl.cli.command import Command
-from swiftrl.cli.swift_flags import why_refused
+from swiftrl.cli.swift_flags import QUANT, why_refused
 from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.config import DataConfig
@@ -35,6 +35,12 @@ def groups(argv: Sequence[str]) -> list[type]:
     return [ModelConfig, ExportConfig, QuantConfig, DataConfig, TemplateConfig]
 
 
+def _refuse(flag: str, argv: Sequence[str]) -> str | None:
+    """Say why a flag is refused; that it belongs to this command is no reason here."""
+    reason = why_refused(flag)
+    return None if reason == QUANT else reason
+
+
 COMMAND = Command(
     summary="Quantise a model, checked against the original; or merge adapters.",
     description="Quantise a model's weights with --quant_method, adapters merged first: rows "
@@ -44,5 +50,5 @@ COMMAND = Command(
     "write the model with its adapters folded in.",
     groups=groups,
     run=run,
-    refuse=lambda flag, argv: why_refused(flag),
+    refuse=_refuse,
 )
