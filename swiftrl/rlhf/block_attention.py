@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from swiftrl.backends.products import exact_sums
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf.fused_ops import autocast_off
-from swiftrl.rlhf.tree_attention import Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import Segments, sdpa_kernel
 
 __all__ = ["block_kernel"]
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from swiftrl.core.errors import ConfigError
+from swiftrl.models.attention import Terms
 from swiftrl.models.backbone import backbone_of
 from swiftrl.rlhf.fused_attention import has_cache
-from swiftrl.rlhf.tree_attention import AttentionKernel, Segments, Terms
+from swiftrl.rlhf.tree_attention import AttentionKernel, Segments
 
 __all__ = ["compile_layers", "uncompiled"]
 

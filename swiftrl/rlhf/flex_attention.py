@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from swiftrl.data.batch import TreeShape
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf.fused_ops import result_dtype
-from swiftrl.rlhf.tree_attention import Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import Segments, sdpa_kernel
 
 __all__ = ["flex_kernel", "runs_seen"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from swiftrl.rlhf.tree_attention import use_attention
+from swiftrl.models.attention import use_attention
 from swiftrl.rlhf.trials import FAILURES, close, sample
 
 __all__ = ["has_cache", "rotary_forward", "with_rotary"]

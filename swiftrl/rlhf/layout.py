@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, TreeBatch, pack
+from swiftrl.models.attention import use_attention
 from swiftrl.models.backbone import backbone_of
 from swiftrl.models.heads import score_head
 from swiftrl.models.media_arguments import reads_prompt_both_ways
@@ -18,7 +19,7 @@ from swiftrl.models.picture_rows import has_rows_of_pictures
 from swiftrl.rlhf.media_inputs import media_rows
 from swiftrl.rlhf.reference import evaluating
 from swiftrl.rlhf.scoring import Scorer, causal_lm
-from swiftrl.rlhf.tree_attention import register, use_attention
+from swiftrl.rlhf.tree_attention import register
 
 __all__ = ["LayoutChoice", "choose_layout", "layout_error", "probe_batch", "vocabulary_size"]
 

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from swiftrl.core import log
+from swiftrl.models.attention import use_attention
 from swiftrl.models.backbone import Backbone
 from swiftrl.rlhf.logprobs import LogitTerms
-from swiftrl.rlhf.tree_attention import NAME, use_attention
+from swiftrl.rlhf.tree_attention import NAME
 
 __all__ = ["Ending", "find_ending"]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch
+from swiftrl.models.attention import use_attention
 from swiftrl.models.backbone import backbone_of, text_part
 from swiftrl.models.heads import score_head
 from swiftrl.rlhf.last_layer import shorten_last_layer, whole_last_layer
@@ -24,14 +25,7 @@ from swiftrl.rlhf.media_inputs import media_rows, media_tree
 from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
 from swiftrl.rlhf.parallel.sequence_rotary import rotaries_by_length, turned_as_whole
 from swiftrl.rlhf.parallel.ulysses import Slice, cut
-from swiftrl.rlhf.tree_attention import (
-    NAME,
-    SEGMENTS,
-    AttentionKernel,
-    Segments,
-    sdpa_kernel,
-    use_attention,
-)
+from swiftrl.rlhf.tree_attention import NAME, SEGMENTS, AttentionKernel, Segments, sdpa_kernel
 
 __all__ = ["Inside", "Read", "Scorer", "TokenLogprobs", "causal_lm"]
 

@@ -9,26 +9,24 @@ Shapes: T packed tokens, H query heads, K key-value heads, D head width, q queri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeShape
+from swiftrl.models.attention import Terms, Window, attend, register_attention, terms_of
 
 __all__ = [
     "NAME",
     "SEGMENTS",
     "AttentionKernel",
     "Segments",
-    "Terms",
     "register",
     "sdpa_kernel",
-    "use_attention",
 ]
 
 Made = TypeVar("Made")
@@ -39,25 +37,6 @@ SEGMENTS = "tree_segments"
 
 _BLOCK = 1024
 """Longest run of queries under one mask, which is then at most [_BLOCK, s]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How scores become weights.
-
-    Attributes:
-        scaling: factor on the scores.
-        window: keys a query sees at most, itself included; None is all.
-        soft_cap: scores become cap * tanh(score / cap) (Gemma 2, arXiv:2408.00118); None is off.
-        sinks: [H] scores of a key without a value that every query sees (gpt-oss); None is off.
-        dropout: probability of dropping a weight.
-    """
-
-    scaling: float
-    window: int | None = None
-    soft_cap: float | None = None
-    sinks: Tensor | None = None
-    dropout: float = 0.0
 
 
 class AttentionKernel(Protocol):
@@ -168,8 +147,6 @@ def sdpa_kernel(
     query: Tensor, key: Tensor, value: Tensor, segments: Segments, terms: Terms
 ) -> Tensor:
     """Tree attention by PyTorch's scaled dot product attention, call by call; runs anywhere."""
-    plain = terms.soft_cap is None and terms.sinks is None
-    attend = _attend if plain else _attend_explicitly
     pieces, calls = segments.plan(terms.window)
     lengths = [piece.length for piece in pieces]
     # Split rather than sliced: a slice's gradient is as large as the whole row.
@@ -190,71 +167,20 @@ def _joined(parts: tuple[Tensor, ...], chosen: tuple[int, ...]) -> Tensor:
     return torch.cat([parts[index] for index in chosen], dim=2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, terms: Terms) -> Tensor:
-    return F.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=mask,
-        is_causal=mask is None,
-        dropout_p=terms.dropout,
-        scale=terms.scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-
-
-def _attend_explicitly(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, terms: Terms
-) -> Tensor:
-    """Score by score in float32, for soft caps and sinks: scaled_dot_product_attention has none."""
-    repeats = query.shape[1] // key.shape[1]
-    if repeats > 1:
-        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    scores = (query @ key.transpose(-1, -2)).float() * terms.scaling
-    if terms.soft_cap is not None:
-        scores = torch.tanh(scores / terms.soft_cap) * terms.soft_cap
-    if mask is None:
-        mask = scores.new_full(scores.shape[-2:], float("-inf")).triu_(1)
-    scores = scores + mask
-    if terms.sinks is not None:
-        sinks = terms.sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-        weights = torch.cat([scores, sinks], dim=-1).softmax(dim=-1)[..., :-1]
-    else:
-        weights = scores.softmax(dim=-1)
-    return F.dropout(weights, terms.dropout).to(value.dtype) @ value
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """Stands in the mask's place for layers that see a window."""
-
-    tokens: int
-
-
-_REFUSED = ("position_bias", "cache", "head_mask", "block_mask")
-
-
 def _attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: _Window | Tensor | None,
-    *,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **kwargs: Any,
+    attention_mask: Window | Tensor | None,
+    **given: Any,
 ) -> tuple[Tensor, None]:
     """The function transformers calls for every attention layer.
-
-    The window is the mask's, not the keyword's: the rows layout obeys the mask alone.
 
     Raises:
         ModelError: the model lost the trees on the way, or asks for a term that is unknown here.
     """
-    segments = kwargs.get(SEGMENTS)
+    segments = given.get(SEGMENTS)
     name = type(module).__name__
     if not isinstance(segments, Segments):
         raise ModelError(
@@ -262,62 +188,15 @@ def _attention(
             "hand keyword arguments down to its attention (use --layout rows), or it was called "
             "outside of Policy (call it within Policy.generating())."
         )
-    refused = [term for term in _REFUSED if kwargs.get(term) is not None]
-    windowed = isinstance(attention_mask, _Window)
-    if refused or query.shape[0] != 1 or not (windowed or attention_mask is None):
-        found = ", ".join(refused) or "attention mask of a model's own, nor a batch of rows"
-        raise ModelError(f"{name}: tree attention knows no {found}. Use --layout rows.")
-    terms = Terms(
-        scaling=query.shape[-1] ** -0.5 if scaling is None else scaling,
-        window=attention_mask.tokens if isinstance(attention_mask, _Window) else None,
-        soft_cap=softcap,
-        sinks=s_aux,
-        dropout=dropout,
-    )
+    if query.shape[0] != 1:
+        raise ModelError(f"{name}: tree attention knows no batch of rows. Use --layout rows.")
+    try:
+        terms = terms_of(module, query, attention_mask, given)
+    except ModelError as error:
+        raise ModelError(f"{error} Use --layout rows.") from None
     return segments.kernel(query, key, value, segments, terms), None
-
-
-def _mask_stand_in(
-    *,
-    config: Any = None,
-    local_size: int | None = None,
-    use_vmap: bool = False,
-    allow_is_bidirectional_skip: bool | None = None,
-    **_: Any,
-) -> _Window | None:
-    """The function transformers calls for a mask: the trees say what is seen, but for windows.
-
-    Raises:
-        ModelError: the model wants a mask that is not causal, or windows of another kind.
-    """
-    window = getattr(config, "sliding_window", None)
-    special = use_vmap or allow_is_bidirectional_skip is not None
-    if special or (local_size is not None and local_size != window):
-        raise ModelError(
-            f"{getattr(config, 'model_type', 'the model')} masks its attention in a way that tree "
-            "attention does not know. Use --layout rows."
-        )
-    return None if local_size is None else _Window(local_size)
 
 
 def register() -> None:
     """Enter tree attention in transformers' registries under `NAME`; repeating it is harmless."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface
-
-    known: Mapping[str, Any] = AttentionInterface._global_mapping
-    if NAME not in known:
-        AttentionInterface.register(NAME, _attention)
-        AttentionMaskInterface.register(NAME, _mask_stand_in)
-
-
-def use_attention(config: Any, name: str | None) -> None:
-    """Give a language model's configuration an attention, and leave its encoders theirs.
-
-    A configuration hands what it is given down to those within, an encoder's for example.
-    """
-    parts = [getattr(config, part, None) for part in config.sub_configs]
-    before = [(part, part._attn_implementation) for part in parts if part is not None]
-    config._attn_implementation = name
-    for part, own in before:
-        part._attn_implementation = own
+    register_attention(NAME, _attention)

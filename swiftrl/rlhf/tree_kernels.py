@@ -14,9 +14,10 @@ from swiftrl.backends.kernel_check import checked, difference
 from swiftrl.backends.kernels import Kernels
 from swiftrl.core import log
 from swiftrl.data.batch import TreeShape
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.flex_attention import flex_kernel
-from swiftrl.rlhf.tree_attention import AttentionKernel, Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import AttentionKernel, Segments, sdpa_kernel
 from swiftrl.rlhf.varlen_attention import VarlenKernel
 
 __all__ = ["checked_kernels", "choose_tree_kernel", "tree_kernels"]

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from swiftrl.backends.kernels import Sequences, VarlenAttention
 from swiftrl.data.batch import TreeShape
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf.fused_ops import result_dtype
-from swiftrl.rlhf.tree_attention import Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import Segments, sdpa_kernel
 
 __all__ = ["Gathering", "VarlenKernel", "gathering"]
 

@@ -11,10 +11,11 @@ from tree_models import build, forest, mixed_batch
 
 from swiftrl.backends.kernels import NONE
 from swiftrl.data.batch import TreeShape, pack
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf import flex_attention
 from swiftrl.rlhf.flex_attention import flex_kernel, runs_seen
 from swiftrl.rlhf.policy import Policy
-from swiftrl.rlhf.tree_attention import Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import Segments, sdpa_kernel
 from swiftrl.rlhf.tree_kernels import choose_tree_kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")

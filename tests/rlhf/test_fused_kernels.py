@@ -18,9 +18,10 @@ from tree_models import build, forest, mixed_batch
 from swiftrl.backends.kernel_check import checked
 from swiftrl.backends.kernels import NONE
 from swiftrl.data.batch import TreeShape, pack
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf import fused
 from swiftrl.rlhf.policy import Policy
-from swiftrl.rlhf.tree_attention import Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import Segments, sdpa_kernel
 from swiftrl.rlhf.tree_kernels import choose_tree_kernel
 from swiftrl.rlhf.varlen_attention import VarlenKernel, gathering
 

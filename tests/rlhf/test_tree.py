@@ -9,11 +9,12 @@ from tree_models import ROWS, TREE, build, forest, mixed_batch, packed
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.batch import Tree, TreeShape
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf import block_attention, tree_attention
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.layout import choose_layout, layout_error
 from swiftrl.rlhf.scoring import Scorer, causal_lm
-from swiftrl.rlhf.tree_attention import NAME, Segments, Terms, sdpa_kernel
+from swiftrl.rlhf.tree_attention import NAME, Segments, sdpa_kernel
 
 
 def value_and_gradients(model, layout, batch):

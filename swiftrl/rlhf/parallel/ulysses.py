@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from swiftrl.core.errors import ModelError
 from swiftrl.data.batch import TreeBatch, TreeShape
+from swiftrl.models.attention import Terms
 from swiftrl.rlhf.parallel.sequence_group import SequenceGroup
-from swiftrl.rlhf.tree_attention import AttentionKernel, Segments, Terms
+from swiftrl.rlhf.tree_attention import AttentionKernel, Segments
 
 __all__ = ["Slice", "cut"]
 
