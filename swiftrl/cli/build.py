@@ -146,9 +146,10 @@ def _train(
         quantisation=settings[QuantLoadConfig],
     )
     policy = _policy(run, loaded, template)
+    moving = None
     if algorithm.needs_reference:
         processes.at("preparing the reference")
-        set_reference(settings, policy, rows, held_out, backend=backend)
+        moving = set_reference(settings, policy, rows, held_out, backend=backend)
     if algorithm.distance is not None:
         processes.at("loading the teacher")
         set_teacher(settings, algorithm, policy, backend)
@@ -165,6 +166,7 @@ def _train(
         backend=backend,
         parallel=policy.parallel,
         settings=settings.as_dict(),
+        moving=moving,
         rewriting=rewriting(settings, algorithm, policy, template, loaded, processes),
         companions=[part for part in (loaded.tokenizer, loaded.processor) if part is not None],
         compute_dtype=policy.compute_dtype,

@@ -235,6 +235,8 @@ def _reference(settings: Settings, algorithm: Algorithm[Any]) -> ReferenceKind:
     reference = settings[ReferenceConfig]
     if reference.precompute_ref_log_probs:
         return "precomputed"
+    if reference.sync_ref_model:
+        return "past"
     return "adapters" if own_base(settings) else "copy"
 
 

@@ -19,6 +19,7 @@ from swiftrl.models.load import Place, load_model
 from swiftrl.models.lora import changes_base_weights, load_adapters
 from swiftrl.models.resolve import Resolved
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.rlhf.moving_reference import MovingReference
 from swiftrl.rlhf.order import collate
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import Prompts
@@ -36,13 +37,21 @@ def set_reference(
     held_out: EncodedDataset | Prompts | None,
     *,
     backend: Backend,
-) -> None:
+) -> MovingReference | None:
     """Give the policy the reference that the settings ask for.
+
+    Returns:
+        the reference if it follows the policy.
 
     Raises:
         ConfigError: it is to be computed beforehand, and the rows are not known then.
     """
     reference = settings[ReferenceConfig]
+    if reference.sync_ref_model:
+        alpha = reference.ref_model_mixup_alpha
+        if alpha is None:
+            alpha = 1.0 if settings[TunerConfig].tuner_type == "lora" else 0.6
+        return policy.refer_to_past_self(every=reference.ref_model_sync_steps, alpha=alpha)
     if own_base(settings):
         policy.refer_to_itself()
     else:
@@ -54,6 +63,7 @@ def set_reference(
             )
         parts = [part for part in (rows, held_out) if isinstance(part, EncodedDataset)]
         _precompute(settings, policy, parts)
+    return None
 
 
 def own_base(settings: Settings) -> bool:

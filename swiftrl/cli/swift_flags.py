@@ -96,7 +96,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("num_ppo", "kl_coef", "cliprange", "vf_coef", "whiten_rewards", "gamma", "lam", "num_mini",
       "local_rollout", "num_sample_generations", "response_length", "missing_eos", "generation_",
       "steps_per_generation", "epsilon", "delta", "cosine_m", "repetition_n", "repetition_max",
-      "chord_", "sync_ref", "ref_model_sync", "ref_model_mixup", "multi_turn", "max_turns",
+      "chord_", "multi_turn", "max_turns",
       "completion_length_limit", "use_gym", "gym_env", "overlong",
       "soft_", "scale_rewards", "log_entropy", "top_entropy", "importance_sampling", "tau_",
       "advantage_", "kl_in_reward", "rlsd_", "sdar_", "real_tau", "fipo_", "rollout_importance",

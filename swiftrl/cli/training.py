@@ -197,10 +197,48 @@ def _check_reference(settings: Settings, algorithm: Algorithm[Any]) -> None:
             f"--{given[0]}: this run has no reference model ({algorithm.name} as set compares with "
             "none); leave it out."
         )
+    _check_moving(settings)
     if algorithm.estimates and "precompute_ref_log_probs" in given:
         raise ConfigError(
             f"--precompute_ref_log_probs: {algorithm.name} asks the reference about prompts with "
             "other prompts' replies, which change from epoch to epoch; leave it out."
+        )
+
+
+def _check_moving(settings: Settings) -> None:
+    """Refuse what a reference that follows the policy cannot be."""
+    config, parallel = settings[ReferenceConfig], settings[ParallelConfig]
+    if not config.sync_ref_model:
+        for name in ("ref_model_mixup_alpha", "ref_model_sync_steps"):
+            if name in settings.sources:
+                raise ConfigError(f"--{name}: for --sync_ref_model true; give it, or leave this.")
+        return
+    for name in ("ref_model", "ref_adapters", "precompute_ref_log_probs"):
+        if getattr(config, name):
+            raise ConfigError(
+                f"--sync_ref_model true with --{name}: a reference that follows the policy starts "
+                "as the model itself, and changes. Leave one of them out."
+            )
+    for name in ("fsdp", "deepspeed"):
+        if getattr(parallel, name):
+            raise ConfigError(
+                f"--sync_ref_model true with --{name}: a reference that moves needs the whole "
+                "model in every process in this version. Leave one of them out."
+            )
+    _check_mixing(config, lora=settings[TunerConfig].tuner_type == "lora")
+
+
+def _check_mixing(config: ReferenceConfig, *, lora: bool) -> None:
+    alpha, every = config.ref_model_mixup_alpha, config.ref_model_sync_steps
+    if every < 1:
+        raise ConfigError(f"--ref_model_sync_steps {every}: expected 1 or more.")
+    if alpha is not None and not 0 < alpha <= 1:
+        raise ConfigError(f"--ref_model_mixup_alpha {alpha}: expected above 0, up to 1.")
+    if alpha not in (None, 1.0) and lora:
+        raise ConfigError(
+            f"--ref_model_mixup_alpha {alpha} with LoRA: a mean of two adapters' matrices is not "
+            "the adapter of their mean. Use 1 (the reference becomes the policy), or --tuner_type "
+            "full."
         )
 
 

@@ -38,7 +38,8 @@ class LossInputs:
         num_sequences: B. For preference rows sequence 2p is chosen and 2p + 1 rejected.
         columns: further numbers of the rows by name, [rows] float32 (margin, label, ...).
         sequence_values: further numbers of the sequences by name, [B] float32 (advantages).
-        token_values: further numbers of the tokens by name, [N] float32 (engine_logps).
+        token_values: further numbers of the tokens by name, [N] float32 (engine_logps; collision,
+            if the algorithm asks for it).
         distances: [N] what is still to be learnt from a teacher, nats, float32, with gradient, of
             algorithms that have one; `logps` then has none.
         scores: [B, K] float32 with gradient, of algorithms with a head of scores; `logps` is
@@ -134,6 +135,11 @@ class Algorithm(ABC, Generic[Settings]):
     def distance(self) -> Distance | None:
         """What is measured between model and teacher; None for algorithms without a teacher."""
         return None
+
+    @property
+    def wants_collision(self) -> bool:
+        """Whether `token_values` must hold "collision", log sum_v p_v^2, nats, no gradient."""
+        return False
 
     @property
     def coupled(self) -> bool:

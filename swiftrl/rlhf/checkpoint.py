@@ -7,6 +7,7 @@ args.json                              the settings of the run
 trainer/                               what resuming needs (not with --save_only_model)
 trainable.safetensors                float32 masters by parameter name
 optimizer.safetensors                "SLOT/parameter name"
+reference.safetensors                of a reference that moves, by parameter name
 part-R-of-W.safetensors              instead of these two: the rows that process R had of them
 state.json                           counters, algorithm, each process's random state
 manifest.json                          every file's size and SHA-256, written last
@@ -43,6 +44,7 @@ __all__ = [
     "newest_whole",
     "prune",
     "read_optimizer",
+    "read_reference",
     "read_settings",
     "read_state",
     "read_trainable",
@@ -56,6 +58,7 @@ SETTINGS = "args.json"
 STATE = "trainer/state.json"
 TRAINABLE = "trainer/trainable.safetensors"
 OPTIMIZER = "trainer/optimizer.safetensors"
+REFERENCE = "trainer/reference.safetensors"
 FORMAT = 1
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -67,10 +70,12 @@ class Resumable:
     Attributes:
         optimizer: its state, "SLOT/parameter name"; None where it is written in parts.
         state: ready for JSON.
+        reference: weights of a reference that moves; None for others.
     """
 
     optimizer: Mapping[str, Tensor] | None
     state: Mapping[str, Any]
+    reference: Mapping[str, Tensor] | None = None
 
 
 def checkpoint_path(run_folder: Path, step: int) -> Path:
@@ -124,6 +129,8 @@ def write_checkpoint(
         if resumable is not None:
             if resumable.optimizer is not None:
                 save_file(_savable(resumable.optimizer), temporary / OPTIMIZER)
+            if resumable.reference is not None:
+                save_file(_savable(resumable.reference), temporary / REFERENCE)
             _write_json(temporary / STATE, resumable.state)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -221,6 +228,19 @@ def read_trainable(folder: Path) -> StoredTensors:
 def read_optimizer(folder: Path) -> StoredTensors:
     """Return the optimizer's state, on the host."""
     return _stored(folder, OPTIMIZER, "optimizer/")
+
+
+def read_reference(folder: Path) -> StoredTensors:
+    """Return the weights of a reference that moves, on the host.
+
+    Raises:
+        ModelError: the checkpoint has none.
+    """
+    if not (folder / REFERENCE).is_file():
+        raise ModelError(
+            f"{folder}: has no {REFERENCE}: its run had no --sync_ref_model. Resume without it."
+        )
+    return StoredTensors([folder / REFERENCE])
 
 
 def _stored(folder: Path, whole: str, prefix: str) -> StoredTensors:

@@ -143,3 +143,12 @@ class ReferenceConfig:
         "Compute the reference's log-probabilities once, before training, and keep them on "
         "disk: the reference then costs neither time nor memory while training.",
     )
+    sync_ref_model: bool = setting(
+        False, "Let the reference follow the policy (TR-DPO, arXiv:2404.09656)."
+    )
+    ref_model_mixup_alpha: float | None = setting(
+        None,
+        "Share of the policy in each update of the reference. Unset: 0.6, and 1 with LoRA, whose "
+        "matrices cannot be mixed.",
+    )
+    ref_model_sync_steps: int = setting(512, "Optimizer steps between these updates.")

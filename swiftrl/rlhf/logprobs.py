@@ -3,7 +3,8 @@
 Shapes: N trained tokens, V vocabulary, D width, C tokens of a chunk.
 
 With logits z = cap(s * (h W^T + b)) / t for scale s, soft cap and temperature t:
-    log p = z[target] - logsumexp(z);  entropy = logsumexp(z) - sum_v p_v z_v.
+    log p = z[target] - logsumexp(z);  entropy = logsumexp(z) - sum_v p_v z_v;
+    collision = log sum_v p_v^2, never above 0: how sure the model is, whatever the target.
 The products run in the type of the hidden states; everything behind them in float32 (float64 for
 float64). Only C rows of logits exist at any time.
 """
@@ -132,15 +133,19 @@ class _FrozenHead(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, target_ids: Tensor, head: LinearHead) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, target_ids: Tensor, head: LinearHead, want_collision: bool
+    ) -> tuple[Tensor, Tensor | None]:
         direction = torch.empty_like(hidden)
-        logps, factor = [], 1.0
+        logps, collisions, factor = [], [], 1.0
         for rows, _, raw in head.chunks(hidden):
             targets = target_ids[rows, None]
             for strip, z in head.strips(raw):
                 slope = head.terms.slope(z)
                 logp, _ = _softmax_(z, targets[strip])
                 logps.append(logp)
+                if want_collision:
+                    collisions.append(_collision(z))
                 z.scatter_add_(1, targets[strip], torch.full_like(logp, -1.0))
                 if isinstance(slope, float):
                     factor = slope
@@ -150,17 +155,20 @@ class _FrozenHead(torch.autograd.Function):
             direction[rows] = raw @ head.weight
         ctx.save_for_backward(direction)
         ctx.factor = -factor
-        return torch.cat(logps).squeeze(1)
+        collision = torch.cat(collisions) if want_collision else None
+        if collision is not None:
+            ctx.mark_non_differentiable(collision)
+        return torch.cat(logps).squeeze(1), collision
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (direction,) = ctx.saved_tensors
         scale = (gradients[0] * ctx.factor).to(direction.dtype)
-        return direction * scale[:, None], None, None
+        return direction * scale[:, None], None, None, None
 
 
 class _TrainedHead(torch.autograd.Function):
-    """Log-probabilities and entropies; the backward pass recomputes the logits.
+    """Log-probabilities, entropies and collisions; the backward pass recomputes the logits.
 
     With p = softmax(z), H its entropy and upstream gradients g (log p) and e (H):
         d / d z_v = g ([v = target] - p_v) - e p_v (log p_v + H).
@@ -168,13 +176,23 @@ class _TrainedHead(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, head: LinearHead
-    ) -> tuple[Tensor, Tensor]:
-        logps, entropies = _forward(hidden, ids, head, want_entropy=True)
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        ids: Tensor,
+        head: LinearHead,
+        want_collision: bool,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        logps, entropies, collisions = _forward(
+            hidden, ids, head, want_entropy=True, want_collision=want_collision
+        )
         assert entropies is not None
         ctx.save_for_backward(hidden, weight, bias, ids, entropies)
         ctx.head = head
-        return logps, entropies
+        if collisions is not None:
+            ctx.mark_non_differentiable(collisions)
+        return logps, entropies, collisions
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -201,24 +219,33 @@ class _TrainedHead(torch.autograd.Function):
                 d_weight += d_z.t() @ states
             if d_bias is not None:
                 d_bias += d_z.sum(0).to(d_bias.dtype)
-        return d_hidden, None if d_weight is None else d_weight.to(weight.dtype), d_bias, None, None
+        d_head = None if d_weight is None else d_weight.to(weight.dtype)
+        return d_hidden, d_head, d_bias, None, None, None
+
+
+def _collision(p: Tensor) -> Tensor:
+    """Return [C] log sum_v p_v^2 of probabilities [C, V]."""
+    return torch.linalg.vecdot(p, p).log_()
 
 
 def _forward(
-    hidden: Tensor, ids: Tensor, head: LinearHead, *, want_entropy: bool
-) -> tuple[Tensor, Tensor | None]:
-    logps, entropies = [], []
+    hidden: Tensor, ids: Tensor, head: LinearHead, *, want_entropy: bool, want_collision: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    logps, entropies, collisions = [], [], []
     for rows, _, raw in head.chunks(hidden):
         targets = ids[rows, None]
         for strip, z in head.strips(raw):
             before = z.clone() if want_entropy else z
             logp, log_sum = _softmax_(z, targets[strip])
             logps.append(logp)
+            if want_collision:
+                collisions.append(_collision(z))
             if want_entropy:
                 log_p = before.sub_(log_sum)
                 entropies.append(z.mul_(log_p).nan_to_num_().sum(1, keepdim=True).neg_())
     entropy = torch.cat(entropies).squeeze(1) if want_entropy else None
-    return torch.cat(logps).squeeze(1), entropy
+    collision = torch.cat(collisions) if want_collision else None
+    return torch.cat(logps).squeeze(1), entropy, collision
 
 
 def linear_logprobs(
@@ -232,6 +259,7 @@ def linear_logprobs(
     temperature: float = 1.0,
     chunk: int = CHUNK,
     want_entropy: bool = False,
+    want_collision: bool = False,
     products: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of `target_ids` under a linear head.
@@ -246,28 +274,37 @@ def linear_logprobs(
         temperature: of the distribution.
         chunk: tokens whose logits exist at the same time.
         want_entropy: also return entropies.
+        want_collision: return collisions in their place, which have no gradient.
         products: type of the matrix products; unset, the hidden states'.
 
     Returns:
         [N] log-probabilities and [N] entropies (None if not wanted), nats, float32 (float64 for
         float64), both with gradients.
     """
+    wanted = want_entropy or want_collision
     terms = LogitTerms(logit_scale, soft_cap, temperature)
     products = products or hidden.dtype
     frozen_bias = None if bias is None else bias.detach().to(products)
     head = LinearHead(weight.detach().to(products), frozen_bias, terms, products, chunk)
     if not len(target_ids):
         empty = hidden.sum() * 0.0 + hidden.new_zeros(0, dtype=torch.float32)
-        return empty, empty if want_entropy else None
+        return empty, empty if wanted else None
     trained = weight.requires_grad or (bias is not None and bias.requires_grad)
     if not torch.is_grad_enabled() or not (trained or hidden.requires_grad):
-        return _forward(hidden, target_ids, head, want_entropy=want_entropy)
-    if want_entropy or trained:
-        logps, entropy = cast(
-            "tuple[Tensor, Tensor]", _TrainedHead.apply(hidden, weight, bias, target_ids, head)
+        logps, entropy, collision = _forward(
+            hidden, target_ids, head, want_entropy=want_entropy, want_collision=want_collision
         )
-        return logps, entropy if want_entropy else None
-    return cast(Tensor, _FrozenHead.apply(hidden, target_ids, head)), None
+        return logps, collision if want_collision else entropy
+    if want_entropy or trained:
+        logps, entropy, collision = cast(
+            "tuple[Tensor, Tensor, Tensor | None]",
+            _TrainedHead.apply(hidden, weight, bias, target_ids, head, want_collision),
+        )
+        return logps, collision if want_collision else entropy if want_entropy else None
+    return cast(
+        "tuple[Tensor, Tensor | None]",
+        _FrozenHead.apply(hidden, target_ids, head, want_collision),
+    )
 
 
 def module_logprobs(
@@ -278,6 +315,7 @@ def module_logprobs(
     terms: LogitTerms,
     chunk: int = CHUNK,
     want_entropy: bool = False,
+    want_collision: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """The same for a head that is no plain linear layer (it has adapters, say), chunk by chunk.
 
@@ -288,6 +326,7 @@ def module_logprobs(
         terms: how the logits are read.
         chunk: tokens whose logits exist at the same time.
         want_entropy: also return entropies.
+        want_collision: return collisions in their place.
 
     Returns:
         As `linear_logprobs`.
@@ -296,12 +335,18 @@ def module_logprobs(
     def of_chunk(states: Tensor, ids: Tensor) -> Tensor:
         z = terms.apply(head(states).float()).log_softmax(1)
         logp = z.gather(1, ids[:, None]).squeeze(1)
-        entropy = -(z.exp() * z).sum(1) if want_entropy else torch.zeros_like(logp)
-        return torch.stack([logp, entropy])
+        other = torch.zeros_like(logp)
+        if want_collision:
+            other = (2 * z.detach()).logsumexp(1)
+        elif want_entropy:
+            other = -(z.exp() * z).sum(1)
+        return torch.stack([logp, other])
 
     both = [
         checkpoint(of_chunk, states, ids, use_reentrant=False)
         for states, ids in zip(hidden.split(chunk), target_ids.split(chunk), strict=True)
     ]
-    logps, entropy = torch.cat(cast("list[Tensor]", both), dim=1)
-    return logps, entropy if want_entropy else None
+    logps, other = torch.cat(cast("list[Tensor]", both), dim=1)
+    if want_collision:
+        return logps, other.detach()
+    return logps, other if want_entropy else None

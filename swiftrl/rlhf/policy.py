@@ -21,6 +21,7 @@ from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.divergence import Distance
 from swiftrl.rlhf.fused import fuse
 from swiftrl.rlhf.layout import LayoutChoice, choose_layout, probe_batch, vocabulary_size
+from swiftrl.rlhf.moving_reference import MovingReference
 from swiftrl.rlhf.offload import activations_on_host
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.replicated import Replicated
@@ -110,10 +111,12 @@ class Policy:
         if compiled:
             compile_layers(causal_lm(model))
 
-    def logprobs(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
-        """Return log-probabilities [N] (and entropies) of the batch's trained tokens."""
+    def logprobs(
+        self, batch: TreeBatch, *, entropy: bool = False, collision: bool = False
+    ) -> TokenLogprobs:
+        """Return log-probabilities [N] (and entropies or collisions) of the trained tokens."""
         with self._offloading():
-            return self._scorer(batch, entropy=entropy)
+            return self._scorer(batch, entropy=entropy, collision=collision)
 
     def distances(self, batch: TreeBatch) -> tuple[Tensor, Tensor]:
         """Return [N] how far from the teacher, with gradient, and [N] log-probabilities, without.
@@ -185,6 +188,24 @@ class Policy:
     def refer_to_copy(self) -> None:
         """Take the model as it is now, copied and frozen, as the reference."""
         self.refer_to(copy.deepcopy(self.model))
+
+    def refer_to_past_self(self, *, every: int, alpha: float) -> MovingReference:
+        """Take the model as it is now as the reference, which then follows it.
+
+        Args:
+            every: optimizer steps between updates.
+            alpha: share of the policy in each.
+
+        Raises:
+            ConfigError: processes hold parts of the weights.
+        """
+        if not isinstance(self.parallel, Replicated):
+            raise ConfigError(
+                "--sync_ref_model true: a reference that moves needs the whole model in every "
+                "process; leave --fsdp and --deepspeed."
+            )
+        self._reference = moving = MovingReference(self._scorer, every=every, alpha=alpha)
+        return moving
 
     def learn_from(self, model: nn.Module, distance: Distance) -> None:
         """Take another model as the teacher; it is frozen, and whole in each process.

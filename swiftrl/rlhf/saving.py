@@ -17,6 +17,7 @@ from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.model_files import save_model
+from swiftrl.rlhf.moving_reference import MovingReference
 from swiftrl.rlhf.optim import LossScale
 from swiftrl.rlhf.parallel.base import Trained
 from swiftrl.rlhf.part_writing import PartWriting
@@ -37,6 +38,7 @@ class Training:
         trained: what trains of it, with its optimizer.
         loss_scale: for float16.
         algorithm: may have a state.
+        reference: one that moves; None for others.
         state: counters.
         window: this process's sums of metrics since the last line that was written.
     """
@@ -45,6 +47,7 @@ class Training:
     trained: Trained
     loss_scale: LossScale
     algorithm: Algorithm[Any]
+    reference: MovingReference | None = None
     state: RunState = field(default_factory=RunState)
     window: Sums = field(default_factory=Sums)
 
@@ -186,7 +189,11 @@ class Saver:
             ),
             settings=self.settings,
             trainable=whole.weights,
-            resumable=None if config.save_only_model else files.Resumable(whole.optimizer, state),
+            resumable=None
+            if config.save_only_model
+            else files.Resumable(
+                whole.optimizer, state, training.reference and training.reference.state()
+            ),
             write_parts=whole.writing.lead if whole.writing.parts else None,
         )
         keep = {path} | ({self.best} if self.best is not None else set())
@@ -211,6 +218,8 @@ class Saver:
         training.state = RunState.from_dict(stored["counters"])
         training.loss_scale.value, training.loss_scale.good_steps = stored["loss_scale"]
         training.algorithm.load_state_dict(stored["algorithm"])
+        if training.reference is not None:
+            training.reference.load(files.read_reference(self.resume_from))
         self._restore_process(stored["processes"])
         if self.processes.is_main:
             aside = files.set_aside_later(self.run_folder, training.state.step)

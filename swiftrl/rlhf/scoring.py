@@ -6,7 +6,7 @@ Shapes: T packed tokens, N trained tokens, B sequences, L longest sequence, D wi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,12 @@ class TokenLogprobs:
     Attributes:
         logps: [N] log-probabilities, nats, float32; [N, K] scores of a model with a head of these.
         entropy: [N] entropies, nats, float32; None if not asked for.
+        collision: [N] log sum of squared probabilities, float32, no gradient; None if not asked.
     """
 
     logps: Tensor
     entropy: Tensor | None = None
+    collision: Tensor | None = None
 
 
 def causal_lm(model: nn.Module) -> Any:
@@ -121,13 +123,24 @@ class Scorer:
         if layout == "tree":
             use_attention(self._text_config, NAME)
 
-    def __call__(self, batch: TreeBatch, *, entropy: bool = False) -> TokenLogprobs:
-        """Return the log-probabilities of the batch's trained tokens, with gradient."""
+    def __call__(
+        self, batch: TreeBatch, *, entropy: bool = False, collision: bool = False
+    ) -> TokenLogprobs:
+        """Return the log-probabilities of the batch's trained tokens, with gradient.
+
+        Args:
+            batch: whose tokens.
+            entropy: return entropies too.
+            collision: return collisions too; not both.
+        """
+        assert not (entropy and collision)
+        wanted = {"want_entropy": entropy, "want_collision": collision}
 
         def read(of: TreeBatch) -> Read:
-            return lambda hidden, index: self._read(hidden, of.target_ids[index], entropy)
+            return lambda hidden, index: self._read(hidden, of.target_ids[index], wanted)
 
-        return TokenLogprobs(*self.run(batch, read))
+        logps, other = self.run(batch, read)
+        return TokenLogprobs(logps, None if collision else other, other if collision else None)
 
     def states(self, batch: TreeBatch) -> Tensor:
         """Return [N, D] what the head reads to predict each trained token."""
@@ -294,13 +307,13 @@ class Scorer:
             hidden = self._backbone(use_cache=False, **arguments, **{SEGMENTS: segments})
         return hidden[0].index_select(0, place.to(hidden.device))
 
-    def _read(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
+    def _read(self, hidden: Tensor, ids: Tensor, wanted: Mapping[str, bool]) -> _Values:
         """What the head says, on the device of the batch wherever the head is."""
         place = next(self._backbone.head.parameters()).device
-        values, entropies = self._said(hidden.to(place), ids.to(place), entropy)
-        return values.to(ids.device), None if entropies is None else entropies.to(ids.device)
+        values, others = self._said(hidden.to(place), ids.to(place), wanted)
+        return values.to(ids.device), None if others is None else others.to(ids.device)
 
-    def _said(self, hidden: Tensor, ids: Tensor, entropy: bool) -> _Values:
+    def _said(self, hidden: Tensor, ids: Tensor, wanted: Mapping[str, bool]) -> _Values:
         head = self._backbone.head
         ending = self._ending
         if ending is None:
@@ -308,7 +321,7 @@ class Scorer:
                 return head(hidden.float()), None
         hidden = self.before_head(hidden)
         if type(head) is not nn.Linear:
-            return module_logprobs(hidden, head, ids, terms=ending.terms, want_entropy=entropy)
+            return module_logprobs(hidden, head, ids, terms=ending.terms, **wanted)
         return linear_logprobs(
             hidden,
             head.weight if ending.vocabulary is None else head.weight[: ending.vocabulary],
@@ -317,7 +330,7 @@ class Scorer:
             soft_cap=ending.terms.soft_cap,
             logit_scale=ending.terms.scale,
             temperature=ending.terms.temperature,
-            want_entropy=entropy,
+            **wanted,
             products=self.product_dtype,
         )
 

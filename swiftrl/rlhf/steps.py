@@ -30,6 +30,11 @@ class TokenValues(Protocol):
         """[N] log-probabilities, nats, float32."""
         ...
 
+    @property
+    def collision(self) -> Tensor | None:
+        """[N] log sums of squared probabilities, without gradient, if asked for."""
+        ...
+
 
 class PolicyLike(Protocol):
     """What the passes need of a policy."""
@@ -39,7 +44,7 @@ class PolicyLike(Protocol):
         """The model, adapters included."""
         ...
 
-    def logprobs(self, batch: TreeBatch) -> TokenValues:
+    def logprobs(self, batch: TreeBatch, *, collision: bool = False) -> TokenValues:
         """Log-probabilities of the batch's trained tokens, with gradient."""
         ...
 
@@ -217,7 +222,8 @@ class Passes:
             if self.algorithm.needs_reference:
                 empty = not len(batch.target_ids) and not self.lockstep
                 reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
-            logps_N, distances_N = self._values(micro, batch)
+            logps_N, distances_N, collision_N = self._values(micro, batch)
+        found = {} if collision_N is None else {"collision": collision_N}
         return LossInputs(
             logps=logps_N,
             distances=distances_N,
@@ -227,7 +233,7 @@ class Passes:
             num_sequences=batch.num_sequences,
             columns=batch.columns,
             sequence_values=batch.sequence_values,
-            token_values=batch.token_values,
+            token_values={**batch.token_values, **found},
             training=training,
         )
 
@@ -250,20 +256,23 @@ class Passes:
         """Return [N] log-probabilities."""
         return self._values(micro, batch)[0]
 
-    def _values(self, micro: MicroBatch, batch: TreeBatch) -> tuple[Tensor, Tensor | None]:
-        """Return [N] log-probabilities, and distances from a teacher if there is one.
+    def _values(
+        self, micro: MicroBatch, batch: TreeBatch
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return [N] log-probabilities, distances from a teacher, and collisions, as asked for.
 
         Dropout depends on the seed and the position alone.
         """
-        taught = self.algorithm.distance is not None
+        taught, certain = self.algorithm.distance is not None, self.algorithm.wants_collision
         if not len(batch.target_ids) and not self.lockstep:
             nothing = batch.weights.new_zeros(0)
-            return nothing, nothing if taught else None
+            return nothing, nothing if taught else None, nothing if certain else None
         torch.manual_seed(_mixed(self.seed, micro.position, self.processes.sequence.rank))
         if taught:
             distances_N, logps_N = self.policy.distances(batch)
-            return logps_N, distances_N
-        return self.policy.logprobs(batch).logps, None
+            return logps_N, distances_N, None
+        found = self.policy.logprobs(batch, **({"collision": True} if certain else {}))
+        return found.logps, None, found.collision
 
     def _gathered(self, parts: Sequence[LossInputs]) -> tuple[LossInputs, slice]:
         """Join all replicas' micro-batches, one's behind the other's.

@@ -18,6 +18,7 @@ from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.evaluation import Evaluation, Measure, held_out_loss
 from swiftrl.rlhf.model_files import is_adapter
+from swiftrl.rlhf.moving_reference import MovingReference
 from swiftrl.rlhf.optim import LossScale
 from swiftrl.rlhf.order import Feed, MicroBatch, Rows
 from swiftrl.rlhf.parallel.base import Parallel
@@ -83,6 +84,7 @@ class Trainer:
         compute_dtype: of the forward pass, and of a full model's saved weights.
         shuffle: whether to permute the rows each epoch.
         data_seed: of the permutations; None for config.seed.
+        moving: the policy's reference if it follows the policy.
         rewriting: has replies written in place of the rows'; None leaves these as they are.
     """
 
@@ -103,12 +105,13 @@ class Trainer:
         compute_dtype: torch.dtype = torch.bfloat16,
         shuffle: bool = True,
         data_seed: int | None = None,
+        moving: MovingReference | None = None,
         rewriting: Rewriting | None = None,
     ) -> None:
         self.policy, self.config, self.processes = policy, config, processes
         parallel = parallel or Replicated(processes)
         trained = parallel.train(policy.model, config, fused=backend.capabilities.fused_adamw)
-        self.training = Training(policy.model, trained, LossScale(compute_dtype), algorithm)
+        self.training = Training(policy.model, trained, LossScale(compute_dtype), algorithm, moving)
         rollouts = isinstance(train_data, Rollouts)
         self.feed = (
             train_data
@@ -208,6 +211,8 @@ class Trainer:
                 stop=signals.received is not None,
             )
             self.state.count(outcome, time.monotonic() - began)
+            if self.training.reference is not None:
+                self.training.reference.after_step(self.state.step)
             self._note(outcome, batches)
             stopping = outcome.stop and self.state.step < plan.total_steps
             if stopping:

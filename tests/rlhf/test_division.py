@@ -19,6 +19,8 @@ CASES = {
     # With a small beta the sigmoid is a line, and a loss that mixes rows would not show it.
     **{f"dpo-{loss}": ("dpo", {"loss_type": [loss], "beta": 1.0}) for loss in DPO_LOSSES},
     **{f"kto-{loss}": ("kto", {"loss_type": loss}) for loss in ("bco", "apo_zero_unpaired")},
+    "dpo-wpo": ("dpo", {"use_weighting": True, "beta": 1.0}),
+    "dpo-bco_pair-wpo": ("dpo", {"loss_type": ["bco_pair"], "use_weighting": True, "beta": 1.0}),
     "dpo-sigmoid-bco_pair-rpo": ("dpo", {"loss_type": ["sigmoid", "bco_pair"], "rpo_alpha": 1.0}),
 }
 

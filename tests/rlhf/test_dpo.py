@@ -86,6 +86,31 @@ def test_ld_alpha_one_is_dpo():
     assert loss_of(DpoConfig(ld_alpha=1.0)) == pytest.approx(loss_of(DpoConfig()))
 
 
+def test_weighting_by_hand():
+    """Means of log p - collision: pair 1: -0.5 and -0.5; pair 2: 0.5 and -1/3.
+
+    (-1 + 1 - 2 + 1) / 2, -1.5 + 1, -0.5 + 1, (-1 - 1 - 2 + 3) / 3. Both margins are 1.5.
+    """
+    config = DpoConfig(beta=0.5, use_weighting=True, rpo_alpha=1.0)
+    values = {"collision": torch.full((7,), -1.0, dtype=torch.float64)}
+    weights = math.exp(-0.5 - 0.5), math.exp(0.5 - 1 / 3)
+    expected = (sum(weights) * softplus(-0.75) + 1.5 + 0.5) / 2
+    assert loss_of(config, token_values=values) == pytest.approx(expected)
+
+
+def test_weights_have_no_gradient():
+    logps = LOGPS.clone().requires_grad_()
+    values = {"collision": torch.full((7,), -1.0, dtype=torch.float64)}
+    plain, weighted = (
+        Dpo(DpoConfig(use_weighting=on)).loss(inputs(logps=logps, token_values=values)).sum
+        for on in (False, True)
+    )
+    (gradient,) = torch.autograd.grad(weighted, logps)
+    (expected,) = torch.autograd.grad(plain, logps)
+    by_pair = torch.tensor([math.exp(-1.0)] * 3 + [math.exp(1 / 6)] * 4, dtype=torch.float64)
+    torch.testing.assert_close(gradient, expected * by_pair)
+
+
 def test_losses_add_with_weights():
     both = DpoConfig(loss_type=["sigmoid", "sft"], loss_weights=[0.8, 0.2])
     expected = 0.8 * loss_of(DpoConfig()) + 0.2 * loss_of(DpoConfig(loss_type=["sft"]))
@@ -126,6 +151,7 @@ def test_every_loss_type_has_a_loss_and_a_gradient():
 @pytest.mark.parametrize(
     ("config", "words"),
     [
+        (DpoConfig(use_weighting=True, loss_type=["sigmoid", "aot"]), "aot compares quantiles"),
         (DpoConfig(beta=0.0), "--beta 0.0"),
         (DpoConfig(loss_type=[]), "--loss_type"),
         (DpoConfig(loss_type=["sigmoid", "sft"], loss_weights=[1.0]), "1 weights for 2"),

@@ -166,3 +166,35 @@ def test_strips_change_nothing(monkeypatch, trained, soft_cap):
     monkeypatch.setattr(products, "_CACHED", 2 * 9)
     for found, expected in zip(run(), whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("soft_cap", "scale", "temperature"), TERMS)
+@pytest.mark.parametrize("way", ["no gradient", "frozen head", "trained head", "module"])
+def test_collisions(soft_cap, scale, temperature, way):
+    """log sum_v p_v^2 of every way to the log-probabilities, whose gradient stays as it is."""
+    hidden, weight, bias, ids = _case()
+    hidden.requires_grad_(way != "no gradient")
+    weight.requires_grad_(way == "trained head")
+    if way == "module":
+        terms = LogitTerms(scale, soft_cap, temperature)
+        head = torch.nn.Linear(5, 11, dtype=torch.float32)
+        head.weight.data, head.bias.data = weight.float(), bias.float()
+        hidden = hidden.detach().float().requires_grad_()
+        weight, bias = weight.float(), bias.float()
+        found = module_logprobs(hidden, head, ids, terms=terms, chunk=3, want_collision=True)
+    else:
+        found = linear_logprobs(
+            hidden, weight, ids, bias=bias, soft_cap=soft_cap, logit_scale=scale,
+            temperature=temperature, chunk=3, want_collision=True,
+        )  # fmt: skip
+    logps, collisions = found
+    z = torch.nn.functional.linear(hidden, weight, bias) * scale
+    z = z if soft_cap is None else torch.tanh(z / soft_cap) * soft_cap
+    p = (z / temperature).softmax(-1)
+    torch.testing.assert_close(collisions, p.square().sum(-1).log().detach())
+    assert not collisions.requires_grad
+    if way != "no gradient":
+        expected = p.log().gather(1, ids[:, None]).sum()
+        torch.testing.assert_close(
+            torch.autograd.grad(logps.sum(), hidden), torch.autograd.grad(expected, hidden)
+        )

@@ -143,6 +143,7 @@ class Setup:
         algorithm, options: name and settings of the algorithm.
         weights: where the main process writes the trained weights.
         sequence: processes that share rows.
+        moving: alpha and steps of a reference that follows the policy.
         device: torch's name of the device; a program is told by it.
     """
 
@@ -166,6 +167,7 @@ class Setup:
     deepspeed: str | None = None
     dtype: str = "float32"
     experts: int = 0
+    moving: tuple[float, int] | None = None
     device: str = field(default_factory=device.name)
 
 
@@ -209,7 +211,10 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         probe=False,
         parallel=parallel,
     )
-    if algorithm.needs_reference:
+    moving = None
+    if setup.moving:
+        moving = policy.refer_to_past_self(alpha=setup.moving[0], every=setup.moving[1])
+    elif algorithm.needs_reference:
         if setup.lora:
             policy.refer_to_itself()
         else:
@@ -233,6 +238,7 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         backend=backend,
         parallel=parallel,
         settings=settings,
+        moving=moving,
         compute_dtype=dtype,
     )
 

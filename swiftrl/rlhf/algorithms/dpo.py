@@ -18,6 +18,8 @@ SMOOTHED = ("sigmoid", "robust", "exo_pair", "aot", "aot_unpaired")
 DIFFERENCES = ("sigmoid", "robust", "exo_pair", "hinge", "discopop", "sft")
 """Losses of the two replies' difference alone, in which f-DPO's unknown term cancels."""
 COUPLED = ("aot", "aot_unpaired", "bco_pair")
+SORTED = ("aot", "aot_unpaired")
+"""Losses by quantile, not by pair."""
 LOSS_TYPES = (
     "sigmoid", "robust", "exo_pair", "hinge", "ipo", "sigmoid_norm", "bco_pair", "sppo_hard",
     "nca_pair", "aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft",
@@ -47,6 +49,10 @@ class DpoConfig:
         None,
         "Weight of the tokens by which one reply is longer than the other, in [0, 1] "
         "(LD-DPO, arXiv:2409.06411).",
+    )
+    use_weighting: bool = setting(
+        False,
+        "Weight each pair by how likely the policy would write it itself (WPO, arXiv:2406.11827).",
     )
     discopop_tau: float = setting(0.05, "Temperature of discopop.")
     f_divergence_type: str = setting(
@@ -85,19 +91,29 @@ class Dpo(Algorithm[DpoConfig]):
         """Optimal transport sorts the step's pairs; BCO shifts by their mean reward."""
         return any(kind in COUPLED for kind in self.config.loss_type)
 
+    @property
+    def wants_collision(self) -> bool:
+        """WPO compares a reply's likelihood with that of anything."""
+        return self.config.use_weighting
+
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the weighted sum of the losses asked for, counted in pairs."""
         from swiftrl.rlhf.dpo_losses import LOSSES, dpo_metrics
+        from swiftrl.rlhf.pair_weights import wpo_weights
 
         pairs = self._pairs(inputs)
         loss_B = pairs.chosen_logps.new_zeros(len(pairs.chosen_logps))
         for kind, weight in zip(self.config.loss_type, self.weights, strict=True):
             loss_B = loss_B + weight * LOSSES[kind](pairs, self.config)
+        count = float(len(loss_B))
+        metrics = dpo_metrics(pairs, self.config.beta)
+        if self.config.use_weighting:
+            weight_B = wpo_weights(inputs)
+            loss_B = loss_B * weight_B
+            metrics["pair_weights"] = (weight_B.sum(), count)
         if self.config.rpo_alpha is not None:
             loss_B = loss_B + self.config.rpo_alpha * pairs.chosen_nll
-        return LossOutput(
-            loss_B.sum(), float(len(pairs.chosen_logps)), dpo_metrics(pairs, self.config.beta)
-        )
+        return LossOutput(loss_B.sum(), count, metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """Return BCO's running mean as a sum and a count."""
@@ -161,6 +177,12 @@ def _check(config: DpoConfig) -> None:
         raise ConfigError(f"--ld_alpha {config.ld_alpha}: expected 0 to 1; 1 is plain DPO.")
     if config.discopop_tau <= 0:
         raise ConfigError(f"--discopop_tau {config.discopop_tau}: expected a number above 0.")
+    by_quantile = [kind for kind in config.loss_type if kind in SORTED]
+    if config.use_weighting and by_quantile:
+        raise ConfigError(
+            f"--use_weighting true: --loss_type {', '.join(by_quantile)} compares quantiles, and "
+            "weights belong to pairs; leave one of them out."
+        )
     _check_smoothing(config)
     _check_divergence(config)
 

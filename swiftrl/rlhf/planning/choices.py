@@ -11,7 +11,7 @@ from swiftrl.rlhf.planning.workload import MicroBatch, Tree
 
 __all__ = ["Choices", "Device", "Quantisation", "ReferenceKind", "Rollout", "Sharding"]
 
-ReferenceKind = Literal["none", "adapters", "copy", "precomputed"]
+ReferenceKind = Literal["none", "adapters", "copy", "precomputed", "past"]
 Sharding = Literal["none", "fsdp2", "zero1", "zero2", "zero3"]
 _GIB = 2**30
 

@@ -115,6 +115,8 @@ def _still(shape: ModelShape, choices: Choices, device: Device, arithmetic: Arit
     reference = 0.0
     if choices.reference == "copy":
         reference = shape.parameters * choices.dtype_bytes
+    elif choices.reference == "past":
+        reference = trained * _F32
     # Autocast keeps each trained matrix in the type of the products from its first use on.
     copies = trained * arithmetic.result if choices.full and arithmetic.casts else 0.0
     copies -= shape.embedding * arithmetic.result if copies and not shape.tied else 0.0
