@@ -48,16 +48,18 @@ def quantise(settings: Settings) -> int:
     resolved = find_model(settings[ModelConfig])
     target = _target(settings, resolved, f"{plan.name}-int{plan.scheme.bits}")
     check_target(target, settings[ExportConfig].exist_ok)
-    from swiftrl.export.pipeline import Order, check_model, export_quantised
+    from swiftrl.export.checks import check_model, check_tokens
+    from swiftrl.export.pipeline import Order, export_quantised
     from swiftrl.export.work_folder import WorkFolder
 
-    size = check_model(resolved, plan, settings[QuantConfig])
+    sizes = check_model(resolved, plan, settings[QuantConfig])
     settings = _resolve(settings, resolved, plan, target)
     log.info(f"swiftrl export: {plan.title}")
     for line in settings.lines():
         log.info(f"  {line}")
     log.info(f"  on {backend.name}; result {target}")
     samples = _samples(settings, resolved)
+    check_tokens(samples, sizes, plan, settings[QuantConfig])
     folder = WorkFolder(target, _fingerprint(settings, resolved, samples))
     order = Order(
         plan,
@@ -68,7 +70,7 @@ def quantise(settings: Settings) -> int:
         target,
         settings.as_dict(),
     )
-    loaded = _load(settings, resolved, backend, size)
+    loaded = _load(settings, resolved, backend, sizes.bytes)
     report = export_quantised(loaded, order, backend)
     log.info(
         f"Perplexity {report['perplexity_before']:.4f} -> {report['perplexity_after']:.4f}, "

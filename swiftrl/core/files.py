@@ -14,7 +14,7 @@ from typing import Any
 
 from swiftrl.core.errors import ConfigError, MachineError
 
-__all__ = ["atomic_directory", "disk_errors", "write_json", "write_text"]
+__all__ = ["atomic_directory", "check_writable", "disk_errors", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -48,6 +48,18 @@ def _existing_parent(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
+
+
+def check_writable(path: Path) -> None:
+    """Try whether `path` could be made beside what is there, and leave nothing behind.
+
+    Raises:
+        ConfigError: no permission, a read-only file system, or a file where a folder is needed.
+        MachineError: the disk refuses otherwise.
+    """
+    with disk_errors(path):
+        # Tried, not asked for: a superuser may do what a file system does not do.
+        os.rmdir(tempfile.mkdtemp(dir=_existing_parent(path.absolute().parent), prefix=".swiftrl-"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -78,4 +78,7 @@ class QuantConfig:
         "The result is refused above this Kullback-Leibler divergence from the original, in nats "
         "a token of the held-out rows.",
     )
-    force: bool = setting(False, "Write the result even if it is above --quant_max_kl.")
+    force: bool = setting(
+        False,
+        "Go on with calibration rows of too few tokens, and write a result above --quant_max_kl.",
+    )

@@ -17,7 +17,7 @@ from swiftrl.models.split_experts import SplitExperts
 from swiftrl.models.targets import linear_names
 from swiftrl.models.towers import tower_of
 
-__all__ = ["Blocks", "check_groups", "find_blocks", "pattern_of"]
+__all__ = ["Blocks", "check_groups", "find_blocks", "pattern_of", "widths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ def pattern_of(name: str) -> str:
     return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
 
 
-def _widths(model: nn.Module, names: Sequence[str]) -> Iterator[tuple[str, int]]:
+def widths(model: nn.Module, names: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Yield layers' names and their numbers of inputs."""
     for name in names:
         layer: Any = model.get_submodule(name)
         yield name, layer.in_features
@@ -143,15 +144,15 @@ def check_groups(model: nn.Module, blocks: Blocks, group_size: int) -> None:
     """
     if group_size == -1:
         return
-    widths = list(_widths(model, blocks.layers))
-    bad = Counter((pattern_of(name), width) for name, width in widths if width % group_size)
+    found = list(widths(model, blocks.layers))
+    bad = Counter((pattern_of(name), width) for name, width in found if width % group_size)
     if not bad:
         return
     layers = ", ".join(
         f"{name} (x{count}, {width} inputs)" for (name, width), count in bad.most_common(4)
     )
     more = f" and {len(bad) - 4} kinds more" if len(bad) > 4 else ""
-    common = math.gcd(*(width for _, width in widths))
+    common = math.gcd(*(width for _, width in found))
     fits = max(size for size in range(1, group_size) if common % size == 0)
     # Kernels want whole words of 32 bits, and a scale for a handful of weights saves nothing.
     advice = (

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from swiftrl.backends.base import Backend
 from swiftrl.core import log
-from swiftrl.core.errors import ConfigError, ExportError
+from swiftrl.core.errors import ExportError
 from swiftrl.core.files import atomic_directory
 from swiftrl.data.rejects import REJECTS_FILE, save_rejects
 from swiftrl.export.blocks import Job, quantise_blocks
 from swiftrl.export.calibration import Pass, Samples, passes
 from swiftrl.export.capture import capture
+from swiftrl.export.checks import take_apart
 from swiftrl.export.config import ExportConfig, QuantConfig
-from swiftrl.export.layers import Blocks, check_groups, find_blocks
+from swiftrl.export.layers import Blocks, find_blocks
 from swiftrl.export.measure import Comparison, compare, logits_of
 from swiftrl.export.method import Plan
 from swiftrl.export.packing import packs
@@ -30,11 +31,8 @@ from swiftrl.export.report import report_of, write_report
 from swiftrl.export.work_folder import WorkFolder
 from swiftrl.export.writer import check_reload, check_tensors, write_quantised
 from swiftrl.models.load import LoadedModel
-from swiftrl.models.resolve import Resolved
-from swiftrl.models.skeleton import skeleton
-from swiftrl.models.split_experts import split_experts
 
-__all__ = ["Order", "check_model", "export_quantised"]
+__all__ = ["Order", "export_quantised"]
 
 
 _RELOADED_PASSES = 2
@@ -62,50 +60,6 @@ class Order:
     folder: WorkFolder
     target: Path
     settings: Mapping[str, Any]
-
-
-def check_model(resolved: Resolved, plan: Plan, config: QuantConfig) -> int:
-    """Refuse a model that cannot be quantised so, before its weights are read.
-
-    Returns:
-        the bytes of its weights in the type of its files.
-
-    Raises:
-        ConfigError: it is quantised already, or groups or words do not fit its layers.
-        ModelError: it has no blocks of linear layers.
-    """
-    found = resolved.config.get("quantization_config")
-    if found is not None:
-        how = found.get("quant_method") if isinstance(found, dict) else found
-        raise ConfigError(
-            f"--model {resolved.name}: is quantised already ({how}, by its config.json). Give the "
-            "original model."
-        )
-    model = skeleton(resolved)
-    take_apart(model, config)
-    blocks = find_blocks(model, resolved.spec, config.modules_to_not_convert)
-    check_groups(model, blocks, plan.scheme.group_size)
-    for name in blocks.layers:
-        layer: Any = model.get_submodule(name)
-        try:
-            plan.format.layout(layer.out_features, layer.in_features, plan.scheme, torch.float16)
-        except ConfigError as error:
-            raise ConfigError(
-                f"{name}: {error} Leave it as it is by --modules_to_not_convert "
-                f"{name.split('.')[-1]}, or choose another --quant_format."
-            ) from error
-    size = getattr(torch, resolved.stored_dtype, torch.float32).itemsize
-    return size * sum(parameter.numel() for parameter in model.parameters())
-
-
-def take_apart(model: Any, config: QuantConfig) -> None:
-    """Make linear layers of stacked experts, unless experts stay as they are.
-
-    Raises:
-        ModelError: they are of a kind that cannot be.
-    """
-    if not {"experts", "mlp"} & set(config.modules_to_not_convert):
-        split_experts(model)
 
 
 def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dict[str, Any]:
@@ -197,24 +151,12 @@ def _quantise(
     keep = next(blocks.modules(model)[0].parameters()).device
     calls = []
     if order.plan.method.reads_inputs:
-        _enough_tokens(model, blocks, rows)
         with streamed(model, blocks, device):
             calls = capture(model, blocks.modules(model), rows, keep=keep, name="calibration rows")
     job = Job(
         model, blocks, order.plan, order.quant, rows, device=device, keep=keep, folder=order.folder
     )
     return quantise_blocks(job, calls, done)
-
-
-def _enough_tokens(model: Any, blocks: Blocks, rows: Sequence[Pass]) -> None:
-    """Say when there are fewer tokens than inputs: much of a Hessian is unknown then."""
-    tokens = sum(len(row.token_ids) for row in rows)
-    widest = max(model.get_submodule(name).in_features for name in blocks.layers)
-    if tokens < widest:
-        log.warn(
-            f"{tokens} calibration tokens are fewer than the {widest} inputs of the widest layer; "
-            "give more or longer rows (--quant_n_samples, --max_length)."
-        )
 
 
 def _judge(comparison: Comparison, order: Order) -> None:

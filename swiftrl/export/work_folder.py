@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from swiftrl.core import log
@@ -75,7 +75,7 @@ class WorkFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(self.path / _FINGERPRINT, self.fingerprint)
         done = 0
-        while self._file(done).is_file():
+        while self._is_whole(self._file(done)):
             done += 1
         if done:
             log.info(f"Going on behind {done} blocks that an interrupted run left in {self.path}.")
@@ -90,6 +90,17 @@ class WorkFolder:
         except (OSError, ValueError):
             shutil.rmtree(self.path)
             return None
+
+    def _is_whole(self, path: Path) -> bool:
+        """Return whether a block's file is there and can be read; another is said and made anew."""
+        if not path.is_file():
+            return False
+        try:
+            with safe_open(path, "pt") as file:
+                return _RECORDS in (file.metadata() or {})
+        except SafetensorError:
+            log.warn(f"{path}: is damaged; going on from the blocks before it.")
+            return False
 
     def _file(self, index: int) -> Path:
         return self.path / f"block-{index:05d}.safetensors"

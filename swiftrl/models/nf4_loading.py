@@ -7,16 +7,12 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers.core_model_loading import ConversionOps
-from transformers.quantizers import HfQuantizer
-from transformers.quantizers.auto import (
-    AUTO_QUANTIZATION_CONFIG_MAPPING,
-    AUTO_QUANTIZER_MAPPING,
-)
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from swiftrl.core import log
 from swiftrl.core.errors import ModelError
-from swiftrl.models.split_experts import merges_experts, split_experts
+from swiftrl.models.quantiser import PackingQuantiser, mark_as_initialised, register
+from swiftrl.models.split_experts import split_experts
 from swiftrl.quant import nf4
 from swiftrl.quant.linear import QuantLinear
 
@@ -37,35 +33,19 @@ class Nf4Config(QuantizationConfigMixin):
         self.kept = list(kept)
 
 
-class Nf4Quantizer(HfQuantizer):
+class Nf4Quantizer(PackingQuantiser):
     """Takes each weight as it is read and puts a packed layer in the place of its own."""
 
-    requires_calibration = False
     quantization_config: Nf4Config
-    _split = False
 
     @property
     def quantized_element_size(self) -> float:
         """Bytes of a weight."""
         return 0.52
 
-    @property
-    def is_trainable(self) -> bool:  # type: ignore[override]
-        """Whether adapters on it train."""
-        return True
-
-    def is_serializable(self) -> bool:  # type: ignore[override]
-        """Whether transformers can write it."""
-        return False
-
-    def update_weight_conversions(self, weight_conversions: Any, model: Any) -> list[Any]:
-        """Leave out what would stack experts that are linear layers here."""
-        conversions = super().update_weight_conversions(weight_conversions, model)
-        return [each for each in conversions if not (self._split and merges_experts(each))]
-
     def _process_model_before_weight_loading(self, model: Any, **kwargs: Any) -> Any:
         try:
-            self._split = split_experts(model) > 0
+            self.split = split_experts(model) > 0
         except ModelError as error:
             log.info(f"--quant_method nf4: {error}")
         return model
@@ -119,9 +99,7 @@ class _Pack(ConversionOps):
         name = full_layer_name.rpartition(".")[0]
         parent, _, leaf = name.rpartition(".")
         layer = to_nf4(model.get_submodule(name), value[0] if isinstance(value, list) else value)
-        for parameter in layer.parameters():
-            parameter._is_hf_initialized = True  # type: ignore[attr-defined]
-        layer._is_hf_initialized = True  # type: ignore[assignment]
+        mark_as_initialised(layer)
         setattr(model.get_submodule(parent), leaf, layer)
         if missing_keys is not None:
             missing_keys.discard(full_layer_name)
@@ -146,7 +124,5 @@ def to_nf4(linear: nn.Linear, weight: Tensor) -> QuantLinear:
 
 def nf4_config(kept: Sequence[str]) -> Nf4Config:
     """Return what `from_pretrained` takes as `quantization_config`."""
-    # transformers looks quantisers up in these.
-    AUTO_QUANTIZER_MAPPING[_METHOD] = Nf4Quantizer
-    AUTO_QUANTIZATION_CONFIG_MAPPING[_METHOD] = Nf4Config
+    register(_METHOD, Nf4Quantizer, Nf4Config)
     return Nf4Config(kept)

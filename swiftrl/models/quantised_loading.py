@@ -17,18 +17,14 @@ from torch import nn
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
-from transformers.quantizers import HfQuantizer
-from transformers.quantizers.auto import (
-    AUTO_QUANTIZATION_CONFIG_MAPPING,
-    AUTO_QUANTIZER_MAPPING,
-)
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.models.backbone import head_of
 from swiftrl.models.dequantise import plain_linear
 from swiftrl.models.quantised import Stored, stored_as
-from swiftrl.models.split_experts import merges_experts, split_experts
+from swiftrl.models.quantiser import PackingQuantiser, mark_as_initialised, register
+from swiftrl.models.split_experts import split_experts
 from swiftrl.quant.grouped import in_order
 from swiftrl.quant.linear import QuantLinear, of_format
 
@@ -48,26 +44,10 @@ class StoredConfig(QuantizationConfigMixin):
         self.section = dict(section)
 
 
-class StoredQuantizer(HfQuantizer):
+class StoredQuantizer(PackingQuantiser):
     """Puts packed layers in the places of those that the files hold packed."""
 
-    requires_calibration = False
     quantization_config: StoredConfig
-    _split = False
-
-    @property
-    def is_trainable(self) -> bool:  # type: ignore[override]
-        """Whether adapters on it train."""
-        return True
-
-    def is_serializable(self) -> bool:  # type: ignore[override]
-        """Whether transformers can write it."""
-        return False
-
-    def update_weight_conversions(self, weight_conversions: Any, model: Any) -> list[Any]:
-        """Leave out what would stack experts that are linear layers here."""
-        conversions = super().update_weight_conversions(weight_conversions, model)
-        return [each for each in conversions if not (self._split and merges_experts(each))]
 
     def _process_model_before_weight_loading(
         self, model: Any, *, checkpoint_files: Sequence[str], **_: Any
@@ -78,7 +58,7 @@ class StoredQuantizer(HfQuantizer):
             opened = [stack.enter_context(safe_open(f, framework="pt")) for f in checkpoint_files]
             places = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
             packed = _packed_layers(places, stored)
-            self._split = any(_SPLIT in name for name in packed) and split_experts(model) > 0
+            self.split = any(_SPLIT in name for name in packed) and split_experts(model) > 0
             for name, path in _model_names(model, packed).items():
                 try:
                     model.set_submodule(path, _layer(model, path, name, places, stored))
@@ -105,9 +85,7 @@ def load_as_ours(model_config: Any, section: Mapping[str, Any]) -> None:
         model_config: transformers' configuration of the model, changed in place.
         section: its `quantization_config`, of a kind that `stored_as` knows.
     """
-    # transformers looks quantisers up in these.
-    AUTO_QUANTIZER_MAPPING[_METHOD] = StoredQuantizer
-    AUTO_QUANTIZATION_CONFIG_MAPPING[_METHOD] = StoredConfig
+    register(_METHOD, StoredQuantizer, StoredConfig)
     model_config.quantization_config = {"quant_method": _METHOD, "section": dict(section)}
 
 
@@ -181,4 +159,5 @@ def _layer(
         absent=absent,
     )
     layer.dtype = plain.weight.dtype
+    mark_as_initialised(layer)
     return layer

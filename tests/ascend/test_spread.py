@@ -6,6 +6,7 @@ from pathlib import Path
 import device
 import pytest
 import torch
+from quantised_files import save_quantised_builtin
 
 from swiftrl.cli.main import main
 from swiftrl.core.errors import ModelError
@@ -13,6 +14,7 @@ from swiftrl.models.config import ModelConfig
 from swiftrl.models.load import load_model
 from swiftrl.models.resolve import resolve
 from swiftrl.models.spread import is_spread
+from swiftrl.quant.scheme import Scheme
 
 MEMORY = {"0": "3MiB", "1": "1GiB"}
 OVER_TWO = ["--device_map", "sequential", "--max_memory", json.dumps(MEMORY)]
@@ -44,11 +46,25 @@ def test_layers_lie_on_both():
     assert {parameter.device.index for parameter in model.parameters()} == {0, 1}
 
 
-@pytest.mark.parametrize("tuner", ["lora", "full"])
-def test_losses_are_those_of_one_device(tuner, tmp_path):
-    words = ["--rlhf_type", "dpo", "--dataset", "builtin:preferences#16", "--tuner_type", tuner]
+@pytest.mark.parametrize(
+    "settings",
+    [["--tuner_type", "lora"], ["--tuner_type", "full"], ["--quant_method", "nf4"]],
+    ids=lambda words: words[-1],
+)
+def test_losses_are_those_of_one_device(settings, tmp_path):
+    words = ["--rlhf_type", "dpo", "--dataset", "builtin:preferences#16", *settings]
     one = train(tmp_path / "one", *words)
     two = train(tmp_path / "two", *words, *OVER_TWO)
+    assert two == pytest.approx(one, abs=2e-6)
+    assert abs(one[-1] - one[0]) > 1e-3
+
+
+def test_packed_weights_lie_on_both_and_train_as_on_one(tmp_path):
+    model = save_quantised_builtin(tmp_path / "gptq", "gptq", Scheme(4, 32))
+    words = ["--rlhf_type", "dpo", "--dataset", "builtin:preferences#16", "--model", str(model)]
+    one = train(tmp_path / "one", *words)
+    most = ["--device_map", "sequential", "--max_memory", '{"0": "1700KiB", "1": "1GiB"}']
+    two = train(tmp_path / "two", *words, *most)
     assert two == pytest.approx(one, abs=2e-6)
     assert abs(one[-1] - one[0]) > 1e-3
 

@@ -22,6 +22,7 @@ class Awq:
     formats = ("awq", "gptq_v2", "gptq")
     bits = (4, 8, 3, 2)
     reads_inputs = True
+    inverts_hessian = False
     scales_inputs = True
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:

@@ -20,6 +20,7 @@ class Fp8:
     formats = ("fp8",)
     bits = (8,)
     reads_inputs = False
+    inverts_hessian = False
     scales_inputs = False
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:

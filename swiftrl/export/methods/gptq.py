@@ -23,6 +23,7 @@ class Gptq:
     formats = ("gptq", "gptq_v2", "compressed_tensors")
     bits = (4, 8, 3, 2)
     reads_inputs = True
+    inverts_hessian = True
     scales_inputs = False
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:

@@ -19,6 +19,7 @@ class RoundToNearest:
     formats = ("gptq", "gptq_v2", "awq", "compressed_tensors")
     bits = (4, 8, 3, 2)
     reads_inputs = False
+    inverts_hessian = False
     scales_inputs = False
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:

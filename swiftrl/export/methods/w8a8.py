@@ -19,6 +19,7 @@ class W8A8:
     formats = ("w8a8",)
     bits = (8,)
     reads_inputs = True
+    inverts_hessian = True
     scales_inputs = False
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:
