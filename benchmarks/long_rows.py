@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from swiftrl.core.lifeline import run_as_rank
+
 HERE = Path(__file__).resolve()
 GIB = 2**30
 
@@ -75,7 +77,7 @@ def pair_of(tokens: int) -> Any:
     return pack([Tree(ids[0], (ids[1], ids[2]), weights)])
 
 
-def step(tokens: int, checkpointing: bool, output: Path) -> None:
+def step(tokens: int, checkpointing: bool, output: Path) -> int:
     """Do one optimizer step in this process of a group; write what it took."""
     import torch
 
@@ -111,6 +113,7 @@ def step(tokens: int, checkpointing: bool, output: Path) -> None:
     }
     (output / f"{processes.rank}.json").write_text(json.dumps(found))
     processes.leave()
+    return 0
 
 
 def measured(tokens: int, size: int, checkpointing: bool) -> list[dict[str, float]]:
@@ -133,8 +136,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="of a process that this program starts")
     options = parser.parse_args()
     if options.output is not None:
-        step(options.tokens[0], options.checkpointing, options.output)
-        return
+        run_as_rank(lambda: step(options.tokens[0], options.checkpointing, options.output))
     print(
         "| tokens | processes | step, GiB each | of one | GiB each | CPU s each | gradient norm |"
     )

@@ -199,7 +199,11 @@ class Processes:
                 dist.broadcast(tensor.data, src=0)
 
     def leave(self) -> None:
-        """Part from the other processes at the end of the work."""
+        """Part from the other processes at the end of the work.
+
+        What is still held of torch's groups keeps their threads alive, which do not survive the
+        interpreter's teardown: see `swiftrl.core.lifeline.run_as_rank`.
+        """
         if dist.is_initialized():
             # One that is gone while another still closes its connections can abort at its exit.
             self.wait()

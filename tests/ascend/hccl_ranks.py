@@ -8,6 +8,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from swiftrl.core.lifeline import run_as_rank
+
 rank = int(os.environ["RANK"])
 
 
@@ -45,7 +47,7 @@ def train(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.nn.
     return model
 
 
-def main() -> None:
+def main() -> int:
     torch.npu.set_device(int(os.environ["LOCAL_RANK"]))
     device = torch.device("npu", rank)
     dist.init_process_group("cpu:gloo,npu:hccl")
@@ -70,7 +72,8 @@ def main() -> None:
     if rank == 0:
         print("equal")
     dist.destroy_process_group()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_as_rank(main)

@@ -1,4 +1,4 @@
-"""Helpers of a run end when the run is killed with -9: nothing waits for them any more."""
+"""Helpers of a run end when it is killed with -9; its own processes end without a teardown."""
 
 import subprocess
 import sys
@@ -29,6 +29,48 @@ threading.Thread(target=run_program, args=(program, "", Limits(time_s=300))).sta
 print("started", flush=True)
 time.sleep(600)
 """
+
+RANK = """
+import atexit, sys, threading, time
+from swiftrl.core.lifeline import run_as_rank
+
+class TornDown:
+    def __del__(self):
+        print("torn down", flush=True)
+
+kept = TornDown()
+
+def late():
+    time.sleep(0.2)
+    print("thread")
+
+def main():
+    atexit.register(print, "exit function")
+    threading.Thread(target=late).start()
+    print("main")
+    ENDING
+
+run_as_rank(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "said"),
+    [
+        ("return 0", 0, ""),
+        ("return 3", 3, ""),
+        ("raise KeyError('lost')", 1, "KeyError: 'lost'"),
+        ("sys.exit(5)", 5, ""),
+    ],
+)
+def test_a_rank_ends_without_a_teardown_and_with_all_else(ending, code, said):
+    done = subprocess.run(
+        [sys.executable, "-c", RANK.replace("ENDING", ending)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code
+    assert done.stdout.split("\n") == ["main", "thread", "exit function", ""]
+    assert said in done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's part is Linux's")

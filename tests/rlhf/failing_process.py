@@ -12,6 +12,7 @@ from pathlib import Path
 
 from swiftrl.backends.detect import BACKENDS
 from swiftrl.core.errors import DataError, SwiftRLError
+from swiftrl.core.lifeline import run_as_rank
 from swiftrl.rlhf.distributed import Processes
 
 
@@ -28,7 +29,7 @@ def fail(way: str) -> None:
             time.sleep(600)
 
 
-def main(told: dict) -> int:
+def work(told: dict) -> int:
     processes = Processes.start(
         BACKENDS.get("cpu"),
         timeout_s=told.get("timeout_s", 2),
@@ -50,10 +51,14 @@ def main(told: dict) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main() -> int:
     try:
-        sys.exit(main(json.loads(sys.argv[1])))
+        return work(json.loads(sys.argv[1]))
     except SwiftRLError as error:
         if str(error):
             sys.stderr.write(f"swiftrl: {error}\n")
-        sys.exit(error.exit_code)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    run_as_rank(main)

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from swiftrl.core.errors import SwiftRLError
+from swiftrl.core.lifeline import run_as_rank
 from swiftrl.rlhf import report
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 from swiftrl.rlhf.config import TrainConfig
@@ -283,7 +284,7 @@ def _given(variable: str) -> list[str]:
     return [os.environ[variable]] if os.environ.get(variable) else []
 
 
-def run_all(setups: list[Setup]) -> None:
+def run_all(setups: list[Setup]) -> int:
     """Run every setup given; a line each says after how many steps and by what signal it ended."""
     torch.set_num_threads(1)
     for setup in setups:
@@ -296,12 +297,12 @@ def run_all(setups: list[Setup]) -> None:
             save_weights(setup, trainer)
         except SwiftRLError as error:
             sys.stderr.write(f"{error}\n")
-            sys.stderr.flush()
-            os._exit(error.exit_code)
+            return error.exit_code
         sys.stdout.write(f"ended {result.state.step} {result.stopped_by}\n")
         sys.stdout.flush()
     trainer.processes.leave()
+    return 0
 
 
 if __name__ == "__main__":
-    run_all([Setup(**values) for values in json.loads(sys.argv[1])])
+    run_as_rank(lambda: run_all([Setup(**values) for values in json.loads(sys.argv[1])]))

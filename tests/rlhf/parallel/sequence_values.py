@@ -11,6 +11,7 @@ import torch.distributed as dist
 from peft import LoraConfig, get_peft_model
 from tree_models import build, forest, mixed_batch
 
+from swiftrl.core.lifeline import run_as_rank
 from swiftrl.data.batch import TreeBatch, pack
 from swiftrl.data.picture_probe import picture_probe
 from swiftrl.models.load import load_tokenizer
@@ -91,7 +92,7 @@ def picture_policy(checkpointing: bool):
     return Policy(model, pictures=batch, gradient_checkpointing=checkpointing), batch
 
 
-def main() -> None:
+def main() -> int:
     dist.init_process_group("gloo")
     torch.set_num_threads(1)
     group = SequenceGroup.join(dist.get_world_size(), timedelta(seconds=60))
@@ -121,7 +122,8 @@ def main() -> None:
         sys.stdout.write("equal\n")
     dist.barrier()
     dist.destroy_process_group()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    run_as_rank(main)

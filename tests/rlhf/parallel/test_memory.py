@@ -12,6 +12,7 @@ import torch
 from tiny_run import environment, tiny_model
 
 from swiftrl.backends.detect import BACKENDS
+from swiftrl.core.lifeline import run_as_rank
 from swiftrl.rlhf.config import TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.layout import probe_batch
@@ -73,6 +74,11 @@ def test_each_process_holds_half():
     assert halves[0]["sum"] == pytest.approx(whole[0]["sum"], rel=1e-3)
 
 
-if __name__ == "__main__":
+def main():
     torch.set_num_threads(1)
     print(json.dumps(step(sys.argv[1] if len(sys.argv) > 1 else None)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    run_as_rank(main)
