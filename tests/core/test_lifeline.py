@@ -22,7 +22,7 @@ if __name__ == "__main__":
 """
 SANDBOX = """
 import threading, time
-from swiftrl.rlhf.rewards.sandbox import Limits, run_program
+from swiftrl.checking.sandbox import Limits, run_program
 
 program = "import time; time.sleep(600)"
 threading.Thread(target=run_program, args=(program, "", Limits(time_s=300))).start()

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
+from swiftrl.checking.sandbox import Limits, network_is_cut, run_program
 from swiftrl.core.errors import ConfigError, RewardError
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.functions.code import passed_share, program_in
 from swiftrl.rlhf.rewards.load import load_rewards
-from swiftrl.rlhf.rewards.sandbox import Limits, network_is_cut, run_program
 from swiftrl.rlhf.rewards.scoring import score
 
 unix = pytest.mark.skipif(os.name != "posix", reason="limits of Unix")

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
+from swiftrl.checking.answers import same_text
+from swiftrl.checking.math_check import MathChecker
 from swiftrl.core.errors import ConfigError, RewardError
 from swiftrl.data.builtin.load import path
-from swiftrl.rlhf.rewards.answers import same_text
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.load import load_rewards
-from swiftrl.rlhf.rewards.math_check import MathChecker
 from swiftrl.rlhf.rewards.reward import REWARDS
 from swiftrl.rlhf.rewards.scoring import columns_of, score
 
@@ -114,7 +114,7 @@ def test_a_comparison_that_never_ends_is_unscorable_and_the_next_one_goes_on():
 def test_a_comparison_that_never_ends_does_not_outlive_its_parent():
     """Nobody stops this worker: it stops itself."""
     worker = subprocess.Popen(
-        [sys.executable, "-m", "swiftrl.rlhf.rewards.math_worker", "1"],
+        [sys.executable, "-m", "swiftrl.checking.math_worker", "1"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

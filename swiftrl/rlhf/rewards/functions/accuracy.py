@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from swiftrl.checking.answers import same_text
 from swiftrl.core.compat import check_installed
 from swiftrl.core.errors import ConfigError
-from swiftrl.rlhf.rewards.answers import references, same_text
 from swiftrl.rlhf.rewards.config import RewardConfig
+from swiftrl.rlhf.rewards.references import references
 from swiftrl.rlhf.rewards.reward import RewardFunction, RewardMaker
 
 __all__ = ["REWARD", "Judge", "judge"]
@@ -32,7 +33,7 @@ def judge(config: RewardConfig, name: str) -> Judge:
         check_installed("math_verify", extra="math", purpose=f"the reward {name}")
     except ConfigError as error:
         raise ConfigError(f"{error} Or compare texts: --accuracy_mode exact.") from None
-    from swiftrl.rlhf.rewards.math_check import MathChecker
+    from swiftrl.checking.math_check import MathChecker
 
     checker = MathChecker()
     return lambda completions, columns: checker.check(completions, references(columns))

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from swiftrl.checking.answers import answer_part
+from swiftrl.checking.sandbox import Limits, network_is_cut, run_program
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
-from swiftrl.rlhf.rewards.answers import answer_part
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.reward import RewardFunction, RewardMaker, RowFault
-from swiftrl.rlhf.rewards.sandbox import Limits, network_is_cut, run_program
 
 __all__ = ["REWARD", "passed_share", "program_in"]
 

@@ -21,8 +21,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from swiftrl.checking import sandbox_child
 from swiftrl.core.errors import MachineError
-from swiftrl.rlhf.rewards import sandbox_child
 
 __all__ = ["Limits", "Outcome", "network_is_cut", "run_program"]
 

@@ -1,40 +1,16 @@
-"""The answer in a reply, the reference in the columns, and whether they are the same text."""
+"""The answer in a reply, and whether two answers are the same text."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any
 
-from swiftrl.rlhf.rewards.reward import MissingColumn, RowFault
-
-__all__ = ["answer_part", "normalised", "references", "same_text"]
+__all__ = ["answer_part", "normalised", "same_text"]
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _AROUND = " \t\"'“”‘’`*"
 _BEHIND = _AROUND + ".。,;:?、"
-
-
-def references(columns: Mapping[str, Sequence[Any]]) -> list[str | None]:
-    """Return the reference answers: the column `solution`, or `answer` where there is none.
-
-    Raises:
-        MissingColumn: the data have neither.
-        RowFault: one is no text and no number.
-    """
-    name = next((name for name in ("solution", "answer") if name in columns), None)
-    if name is None:
-        raise MissingColumn("solution", "answer")
-    found: list[str | None] = []
-    for index, value in enumerate(columns[name]):
-        if value is not None and not isinstance(value, (str, int, float)):
-            kind = type(value).__name__
-            raise RowFault(index, f"{name!r} is a {kind}; expected a text or a number.")
-        text = None if value is None else str(value).strip()
-        found.append(text or None)
-    return found
 
 
 def answer_part(text: str) -> str:

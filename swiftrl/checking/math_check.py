@@ -11,8 +11,8 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from swiftrl.checking.answers import answer_part
 from swiftrl.core.errors import MachineError
-from swiftrl.rlhf.rewards.answers import answer_part
 
 __all__ = ["MathChecker"]
 
@@ -60,7 +60,7 @@ class MathChecker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         own_limit = str(math.ceil(self.limit_s) + 1)
-        command = [sys.executable, "-m", "swiftrl.rlhf.rewards.math_worker", own_limit]
+        command = [sys.executable, "-m", "swiftrl.checking.math_worker", own_limit]
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )

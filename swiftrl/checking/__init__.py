@@ -1,0 +1,1 @@
+"""Whether what a model wrote is right: answers compared, mathematics, programs run."""
