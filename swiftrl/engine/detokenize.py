@@ -50,6 +50,11 @@ class Detokenizer:
             self._prefix, self._read = self._read, len(self._ids)
         return self._give(self._certain())
 
+    def hold(self, token: int) -> None:
+        """Add a token whose text may wait for `finish`; not where there are stop texts."""
+        if token not in self._hidden:
+            self._ids.append(token)
+
     def finish(self) -> str:
         """Return what was held back and is now certain, the reply being over."""
         if not self.stopped:

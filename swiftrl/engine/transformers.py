@@ -6,6 +6,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -17,12 +18,13 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from swiftrl.core.errors import EngineError
-from swiftrl.engine.base import Chunk, Completion, FinishReason
+from swiftrl.engine.base import Chunk, Completion, FinishReason, Top
 from swiftrl.engine.batching import Batching
+from swiftrl.engine.bounds import bounds_of
 from swiftrl.engine.detokenize import Detokenizer
+from swiftrl.engine.grammar import Grammars
 from swiftrl.engine.padding import for_inference, generate
-from swiftrl.engine.sampling import SamplingParams, choose, generators
+from swiftrl.engine.sampling import Draw, SamplingParams, choose, generators
 from swiftrl.models.load import stop_token_ids as stop_token_ids_of
 from swiftrl.models.media_batch import row_arguments
 
@@ -42,6 +44,7 @@ class TransformersEngine:
         max_batch_size: sequences decoded at once.
         shown_token_ids: special tokens that texts show (`Template.mark_token_ids`), for a parser.
         compute_dtype: type of products where the weights are held in a wider one.
+        max_model_len: most tokens of prompt and reply together, if fewer than the model's own.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class TransformersEngine:
         max_batch_size: int = 32,
         compute_dtype: torch.dtype | None = None,
         shown_token_ids: Collection[int] = (),
+        max_model_len: int | None = None,
     ) -> None:
         self.model = model
         self.shown_token_ids = frozenset(shown_token_ids)
@@ -62,8 +66,8 @@ class TransformersEngine:
         if stop_token_ids is None:
             stop_token_ids = stop_token_ids_of(model, tokenizer)
         self.stop_token_ids = tuple(stop_token_ids)
-        text_config = model.config.get_text_config()
-        self._longest: int | None = getattr(text_config, "max_position_embeddings", None)
+        self.bounds = bounds_of(model, max_model_len)
+        self.grammars = Grammars(tokenizer, self.stop_token_ids)
         self.lock = threading.Lock()
         self.batching = Batching(model, tokenizer, max_batch_size, compute_dtype, self.lock)
 
@@ -93,15 +97,20 @@ class TransformersEngine:
         prompt: Sequence[int],
         sampling: SamplingParams,
         media: Mapping[str, Any] | None = None,
+        *,
+        sample: int = 0,
     ) -> Generator[Chunk, None, None]:
-        """Yield a reply token by token; closing the iterator aborts the decoding."""
+        """Yield a reply token by token; closing the iterator aborts the decoding.
+
+        `sample` numbers it among the replies to its prompt.
+        """
         tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()
         run = _Run(self, [prompt], sampling, on_token=tokens.put)
         run.media = [media] if media else []
 
         def work() -> None:
             try:
-                run.decode(generators(sampling.seed, 0, 1))
+                run.decode(generators(sampling.seed, 0, sample + 1)[-1:])
             except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
                 tokens.put(error)
             tokens.put(None)
@@ -110,11 +119,14 @@ class TransformersEngine:
         thread.start()
         text = Detokenizer(self.tokenizer, sampling.stop, self.shown_token_ids)
         try:
-            while (token := tokens.get()) is not None:
+            for place in count():
+                if (token := tokens.get()) is None:
+                    break
                 if isinstance(token, BaseException):
                     raise token
                 shown = "" if token in run.stop_ids else text.push(token)
-                yield Chunk(shown, (token,))
+                tops = (run.tops[0][place],) if sampling.top_logprobs else ()
+                yield Chunk(shown, (token,), logprobs=(run.logprobs[0][place],), top_logprobs=tops)
             yield Chunk(text.finish(), (), run.completion(0))
         finally:
             run.aborted.set()
@@ -122,23 +134,7 @@ class TransformersEngine:
 
     def check_prompt(self, prompt: Sequence[int]) -> None:
         """Refuse a prompt that is empty or leaves no room for a reply."""
-        if not prompt:
-            raise EngineError("a prompt has no tokens.")
-        if self._longest is not None and len(prompt) >= self._longest:
-            raise EngineError(
-                f"a prompt of {len(prompt)} tokens leaves no room for a reply: the model takes "
-                f"{self._longest} tokens in all. Shorten the conversation."
-            )
-
-    def room(self, prompt: Sequence[int], sampling: SamplingParams) -> int:
-        """Return how many tokens a reply to `prompt` may have."""
-        self.check_prompt(prompt)
-        if self._longest is not None:
-            left = self._longest - len(prompt)
-            return min(left, sampling.max_tokens or left)
-        if sampling.max_tokens is None:
-            raise EngineError("max_tokens: this model states no longest sequence; give one.")
-        return sampling.max_tokens
+        self.bounds.check_prompt(prompt)
 
 
 class _Run:
@@ -152,16 +148,18 @@ class _Run:
         on_token: Callable[[int], None] | None = None,
     ) -> None:
         self.engine, self.prompts, self.sampling = engine, prompts, sampling
-        self.stop_ids = {*engine.stop_token_ids, *sampling.stop_token_ids}
+        own = () if sampling.ignore_eos else engine.stop_token_ids
+        self.stop_ids = {*own, *sampling.stop_token_ids}
         self.media: list[Mapping[str, Any]] = []
         self.aborted = threading.Event()
         self.on_token = on_token
-        self.rooms = [engine.room(prompt, sampling) for prompt in prompts]
+        self.rooms = [engine.bounds.room(prompt, sampling) for prompt in prompts]
         self.texts = [
             Detokenizer(engine.tokenizer, sampling.stop, engine.shown_token_ids) for _ in prompts
         ]
         self.tokens: list[list[int]] = [[] for _ in prompts]
         self.logprobs: list[list[float]] = [[] for _ in prompts]
+        self.tops: list[list[Top]] = [[] for _ in prompts]
         self.reasons: list[FinishReason | None] = [None for _ in prompts]
 
     def decode(self, sources: list[random.Random]) -> None:
@@ -197,12 +195,13 @@ class _Run:
             for name, value in made.items()
         }
 
-    def add(self, row: int, token: int, logprob: float) -> None:
+    def add(self, row: int, token: int, logprob: float, top: Top) -> None:
         """Take a sampled token; rows that are done ignore it."""
         if self.reasons[row] is not None:
             return
         self.tokens[row].append(token)
         self.logprobs[row].append(logprob)
+        self.tops[row].append(top)
         if self.on_token is not None:
             self.on_token(token)
         if token in self.stop_ids:
@@ -232,6 +231,7 @@ class _Run:
             text=text.text,
             finish_reason=self.reasons[row] or "abort",
             policy_version=self.engine.policy_version,
+            top_logprobs=tuple(self.tops[row]) if self.sampling.top_logprobs else (),
         )
 
 
@@ -240,26 +240,24 @@ class _Chooser(LogitsProcessor):
 
     def __init__(self, run: _Run, sources: list[random.Random]) -> None:
         self._run = run
-        self._sources = sources
-        self._seen_BV: torch.Tensor | None = None
+        grammar, grammars = run.sampling.grammar, run.engine.grammars
+        self._draws = [
+            Draw(run.sampling, source, prompt, grammars.matcher(grammar) if grammar else None)
+            for source, prompt in zip(sources, run.prompts, strict=True)
+        ]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if self._seen_BV is None:
-            self._seen_BV = torch.zeros_like(scores, dtype=torch.bool)
-            for row, prompt in enumerate(self._run.prompts):
-                # Placeholders may lie beyond what the model can say.
-                said = [token for token in prompt if token < scores.shape[-1]]
-                self._seen_BV[row, torch.tensor(said, device=scores.device).long()] = True
-        tokens_B, logprobs_B = choose(
-            scores.float(), self._seen_BV, self._run.sampling, self._sources
-        )
-        self._seen_BV.scatter_(1, tokens_B[:, None], True)
-        for row, (token, logprob) in enumerate(
-            zip(tokens_B.tolist(), logprobs_B.tolist(), strict=True)
-        ):
-            self._run.add(row, token, logprob)
-        chosen = torch.full_like(scores, float("-inf"))
-        return chosen.scatter_(1, tokens_B[:, None], 0.0)
+        # What a reply that is over would say next is of no interest.
+        draws = [
+            one if reason is None else Draw(SamplingParams(temperature=0), one.source)
+            for one, reason in zip(self._draws, self._run.reasons, strict=True)
+        ]
+        chosen = choose(scores.float(), draws)
+        for row, token in enumerate(chosen.tokens):
+            self._run.add(row, token, chosen.logprobs[row], chosen.tops[row])
+        tokens_B = torch.tensor(chosen.tokens, device=scores.device)
+        possible = torch.full_like(scores, float("-inf"))
+        return possible.scatter_(1, tokens_B[:, None], 0.0)
 
 
 class _Stopper(StoppingCriteria):

@@ -33,6 +33,7 @@ __all__ = [
     "check_adapter_folder",
     "load_adapters",
     "merge",
+    "put_adapter",
 ]
 
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -173,7 +174,7 @@ def load_adapters(
         ModelError: an adapter is broken or belongs to another base.
         ConfigError: several adapters to train.
     """
-    from peft import PeftModel, set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
     if not folders:
@@ -186,19 +187,7 @@ def load_adapters(
     adapted: Any = model
     names = ["default"] + [f"adapter_{number}" for number in range(1, len(folders))]
     for name, folder in zip(names, map(Path, folders), strict=True):
-        check_adapter_folder(folder)
-        try:
-            with quiet_peft():
-                if isinstance(adapted, PeftModel):
-                    adapted.load_adapter(str(folder), adapter_name=name)
-                else:
-                    adapted = PeftModel.from_pretrained(
-                        adapted, str(folder), adapter_name=name, is_trainable=trainable
-                    )
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(_other_base(folder, model, error)) from error
-        _check_complete(adapted, name, folder, model)
-        _take_as_stored(adapted, name, folder)
+        adapted = put_adapter(adapted, name, folder, trainable=trainable)
     share_adapters(adapted)
     tuner: Any = adapted.base_model
     tuner.set_adapter(names, inference_mode=not trainable)
@@ -208,6 +197,40 @@ def load_adapters(
         weights = load_file(Path(folders[0]) / _ADAPTER_WEIGHTS)
         set_peft_model_state_dict(adapted, weights, adapter_name=names[0])
         _take_as_stored(adapted, names[0], Path(folders[0]))
+    return adapted
+
+
+def put_adapter(
+    model: PreTrainedModel | PeftModel, name: str, folder: Path, *, trainable: bool = False
+) -> PeftModel:
+    """Put one saved adapter on a model, beside those that are there.
+
+    Args:
+        model: the base, or PEFT's model around it.
+        name: of the adapter on the model.
+        folder: a PEFT adapter's.
+        trainable: it will be trained.
+
+    Raises:
+        ModelError: it is broken or belongs to another base.
+    """
+    from peft import PeftModel
+
+    adapted: Any = model
+    base: Any = adapted.get_base_model() if isinstance(adapted, PeftModel) else adapted
+    check_adapter_folder(folder)
+    try:
+        with quiet_peft():
+            if isinstance(adapted, PeftModel):
+                adapted.load_adapter(str(folder), adapter_name=name)
+            else:
+                adapted = PeftModel.from_pretrained(
+                    adapted, str(folder), adapter_name=name, is_trainable=trainable
+                )
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(_other_base(folder, base, error)) from error
+    _check_complete(adapted, name, folder, base)
+    _take_as_stored(adapted, name, folder)
     return adapted
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swiftrl.core.errors import EngineError
-from swiftrl.engine.sampling import SamplingParams, choose, generators, penalise, truncate
+from swiftrl.engine.sampling import Draw, SamplingParams, choose, generators, penalise, truncate
 
 PROBABILITIES = torch.tensor([[0.5, 0.25, 0.15, 0.07, 0.03]])
 LOGITS = PROBABILITIES.log()
@@ -19,9 +19,8 @@ def kept(**params) -> list[int]:
 
 def draws(count: int, logits=LOGITS, **params) -> torch.Tensor:
     rows = logits.expand(count, -1)
-    sources = [random.Random(seed) for seed in range(count)]
-    seen = torch.zeros_like(rows, dtype=torch.bool)
-    return choose(rows, seen, SamplingParams(**params), sources)[0]
+    asked = SamplingParams(**params)
+    return torch.tensor(choose(rows, [Draw(asked, random.Random(s)) for s in range(count)]).tokens)
 
 
 @pytest.mark.parametrize(
@@ -64,17 +63,55 @@ def test_zero_temperature_is_the_likeliest():
 
 
 def test_logprobs_are_the_trainers_whatever_is_cut():
-    seen = torch.ones(1, 5, dtype=torch.bool)
     params = SamplingParams(temperature=0.5, top_k=1, repetition_penalty=1.5)
-    tokens, logprobs = choose(LOGITS, seen, params, [random.Random(0)])
-    wanted = (LOGITS / 0.5).log_softmax(-1)[0, tokens[0]]
-    torch.testing.assert_close(logprobs[0], wanted)
+    chosen = choose(LOGITS, [Draw(params, random.Random(0), prompt=range(5))])
+    wanted = (LOGITS / 0.5).log_softmax(-1)[0, chosen.tokens[0]]
+    assert chosen.logprobs[0] == pytest.approx(float(wanted))
+    plain = SamplingParams(temperature=0.5, top_k=1, at_temperature=False)
+    chosen = choose(LOGITS, [Draw(plain, random.Random(0))])
+    assert chosen.logprobs[0] == pytest.approx(math.log(0.5))
 
 
 def test_the_penalty_lowers_both_signs():
-    logits = torch.tensor([[2.0, -2.0, 2.0]])
-    seen = torch.tensor([[True, True, False]])
-    assert penalise(logits, seen, 2.0).tolist() == [[1.0, -4.0, 2.0]]
+    assert penalise(torch.tensor([2.0, -2.0]), 2.0).tolist() == [1.0, -4.0]
+
+
+def likeliest(counts=(), prompt=(), **params) -> int:
+    one = Draw(SamplingParams(temperature=0, **params), random.Random(0), prompt)
+    for token in counts:
+        one.add(token)
+    return choose(LOGITS, [one]).tokens[0]
+
+
+def test_penalties_count_what_occurred():
+    # ln 0.5 - ln 0.25 = 0.69 lies between one penalty of 0.4 and two of them.
+    assert likeliest([0], frequency_penalty=0.4) == 0
+    assert likeliest([0, 0], frequency_penalty=0.4) == 1
+    assert likeliest([0, 0], presence_penalty=0.4) == 0
+    assert likeliest([0], presence_penalty=0.7) == 1
+    # OpenAI's look at the reply alone, Keskar's at the prompt too: 2.1 ln 0.5 < ln 0.25.
+    assert likeliest(prompt=[0], presence_penalty=0.7) == 0
+    assert likeliest(prompt=[0], repetition_penalty=2.1) == 1
+
+
+def test_a_bias_is_added():
+    assert likeliest(logit_bias=((4, 3.0),)) == 4  # ln 0.03 + 3 = -0.51 > ln 0.5 = -0.69
+    assert likeliest(logit_bias=((0, -100.0),)) == 1
+
+
+def test_each_row_obeys_its_own_request():
+    asked = [
+        SamplingParams(temperature=0),
+        SamplingParams(top_k=1, logit_bias=((2, 100.0),)),
+        SamplingParams(temperature=0, top_logprobs=2),
+        SamplingParams(min_p=0.99, top_logprobs=1),
+    ]
+    draws = [Draw(one, random.Random(0)) for one in asked]
+    chosen = choose(LOGITS.expand(4, -1), draws)
+    assert chosen.tokens == [0, 2, 0, 0]
+    assert [[token for token, _ in top] for top in chosen.tops] == [[], [], [0, 1], [0]]
+    assert chosen.tops[2][1][1] == pytest.approx(math.log(0.25))
+    assert chosen.logprobs[1] == pytest.approx(math.log(0.15))
 
 
 def test_samples_depend_on_seed_prompt_and_number_alone():
@@ -99,12 +136,13 @@ def test_samples_depend_on_seed_prompt_and_number_alone():
 def test_what_is_drawn_was_never_cut(logits, top_k, top_p, min_p, temperature, seed):
     params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     row = torch.tensor([logits])
-    token, logprob = choose(row, torch.zeros_like(row).bool(), params, [random.Random(seed)])
+    chosen = choose(row, [Draw(params, random.Random(seed))])
+    [token] = chosen.tokens
     if params.greedy:
-        assert row[0, token[0]] == row.max()
+        assert row[0, token] == row.max()
     else:
-        assert truncate(row / temperature, params).softmax(-1)[0, token[0]] > 0
-    assert logprob[0] <= 1e-6
+        assert truncate(row / temperature, params).softmax(-1)[0, token] > 0
+    assert chosen.logprobs[0] <= 1e-5
 
 
 @pytest.mark.parametrize(
