@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -94,7 +95,9 @@ class Peers:
     def read(self) -> None:
         """Take note of what the others have written."""
         self._unheard -= {rank for rank in self._unheard if self._store.check([f"at/{rank}"])}
-        ranks = [rank for rank in self._others if rank not in self._unheard]
+        self._read([rank for rank in self._others if rank not in self._unheard])
+
+    def _read(self, ranks: Sequence[int]) -> None:
         if not ranks:
             return
         now = time.monotonic()
@@ -106,6 +109,10 @@ class Peers:
 
     def seen(self) -> list[Sight]:
         """Return the others as they were last read, and as the machine shows them now."""
+        # One that left may have said so, and ended, since it was read.
+        gone = [rank for rank, told in self._told.items() if self._state(told) == "gone"]
+        with contextlib.suppress(RuntimeError):  # the store may be gone as well
+            self._read(gone)
         now = time.monotonic()
         return [
             Sight(
