@@ -1,0 +1,1 @@
+"""Servers that behave as the vendors document, for tests of export, and a way that fails."""
