@@ -143,6 +143,7 @@ def _train(
         backend,
         place=_place(settings, parallel),
         scores=algorithm.num_scores or None,
+        scores_tokens=algorithm.scores_tokens,
         quantisation=settings[QuantLoadConfig],
     )
     policy = _policy(run, loaded, template)
@@ -276,6 +277,8 @@ def _data(
         max_length=config.max_length or _context_length(resolved),
         truncation_strategy=config.truncation_strategy or "raise",
         train=config.loss_scale or run.algorithm.loss_scale,  # type: ignore[arg-type]
+        step_separator=run.algorithm.step_separator,
+        objectives=run.algorithm.objectives,
     )
     data, seed = run.settings[DataConfig], run.settings[TrainConfig].seed
     folder = run.folder.path if run.processes.is_main else None

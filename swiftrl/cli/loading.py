@@ -77,7 +77,7 @@ def load(
         SwiftRLError: what is wrong with the folder, the adapters or the hardware.
     """
     from swiftrl.cli.hardware import choose
-    from swiftrl.models.heads import scores_in
+    from swiftrl.models.heads import scores_in, scores_tokens
     from swiftrl.models.load import load_model
     from swiftrl.models.lora import load_adapters
 
@@ -85,7 +85,13 @@ def load(
     dtype = resolved.stored_dtype if as_stored and config.torch_dtype is None else None
     scores = scores_in(resolved, config.adapters)
     loaded = load_model(
-        resolved, config, backend, dtype=dtype, scores=scores, quantisation=quantisation
+        resolved,
+        config,
+        backend,
+        dtype=dtype,
+        scores=scores,
+        scores_tokens=scores_tokens(resolved, config.adapters),
+        quantisation=quantisation,
     )
     if not config.adapters:
         return loaded

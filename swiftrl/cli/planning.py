@@ -135,6 +135,8 @@ def _lengths(
         max_length=config.max_length or shape.context,
         truncation_strategy=config.truncation_strategy or ("raise" if data.strict else "delete"),
         train=config.loss_scale or algorithm.loss_scale,  # type: ignore[arg-type]
+        step_separator=algorithm.step_separator,
+        objectives=algorithm.objectives,
     )
     seed = settings[TrainConfig].seed
     found = load_datasets(data, encoder, seed=seed, use_hf=settings[ModelConfig].use_hf)

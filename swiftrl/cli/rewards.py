@@ -10,7 +10,7 @@ from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.engine.scores import RewardModel
 from swiftrl.models.config import ModelConfig
-from swiftrl.models.heads import scores_in
+from swiftrl.models.heads import scores_in, scores_tokens
 from swiftrl.models.load import load_model
 from swiftrl.models.resolve import Resolved
 from swiftrl.rlhf.rewards.config import RewardConfig
@@ -41,7 +41,8 @@ def check_rewards(settings: Settings, longest: int | None) -> None:
         )
     load_rewards(config, max_completion_length=longest)
     for name in config.reward_model:
-        check_scores(name, scores_in(_found(settings, name)))
+        found = _found(settings, name)
+        check_scores(name, scores_in(found), stepwise=scores_tokens(found))
 
 
 def all_rewards(

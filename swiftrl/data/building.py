@@ -21,6 +21,8 @@ from swiftrl.data.rows import (
     Prompt,
     RawRow,
     RowKind,
+    ScoredReply,
+    StepwiseReply,
 )
 from swiftrl.data.toolcalls import parse_tools
 from swiftrl.data.turns import canonical_role, parse_turns
@@ -36,6 +38,8 @@ _USE = {
     "instruction": "For replies without a rejected one use `swiftrl sft`.",
     "text": "For plain documents use `swiftrl pt`.",
     "prompt": "Prompts without replies are for --rlhf_type grpo.",
+    "stepwise": "For steps with labels use --rlhf_type prm.",
+    "scored": "For replies with scores use --rlhf_type rm_regression.",
 }
 
 
@@ -45,8 +49,12 @@ def kind_of(draft: Draft, values: Mapping[str, Any]) -> RowKind:
         return "text"
     if draft.rejected is not None:
         return "preference"
+    if isinstance(values.get("completions"), list):
+        return "stepwise"
     if _reply_length(draft) == 0:
         return "prompt"
+    if isinstance(values.get("scores"), dict):
+        return "scored"
     return "labelled" if _is_label(values.get("label")) else "instruction"
 
 
@@ -274,10 +282,52 @@ def _prompt(reading: Reading) -> Prompt:
     return Prompt(reading.conversation(messages), extra, reading.raw.origin)
 
 
+def _stepwise(reading: Reading) -> StepwiseReply:
+    draft, values = reading.draft, reading.values
+    steps = values.get("completions")
+    if not isinstance(steps, list):
+        raise BadRow(
+            f'row needs "completions" (the steps of a reply) and "labels"; found {quoted(values)}. '
+            + _USE[kind_of(draft, values)]
+        )
+    for number, step in enumerate(steps):
+        if not isinstance(step, str) or not step.strip():
+            raise BadRow(f"completions[{number}] is {shown(step)}; expected the text of a step.")
+    if not steps:
+        raise BadRow('"completions" is empty; expected the steps of a reply.')
+    cursor = reading.cursor()
+    messages = _with_untagged_media(parse_turns(reading.turns(), cursor), cursor)
+    cursor.check_all_used()
+    _check_prompt(messages)
+    labels = _step_labels(values["labels"], len(steps)) if "labels" in values else None
+    return StepwiseReply(
+        reading.conversation(messages), tuple(steps), labels, reading.extra(), reading.raw.origin
+    )
+
+
+def _step_labels(found: Any, steps: int) -> tuple[float, ...]:
+    if not isinstance(found, list) or len(found) != steps:
+        raise BadRow(f'"labels" is {shown(found)}; expected one for each of the {steps} steps.')
+    for number, label in enumerate(found):
+        number_like = isinstance(label, bool | int | float) and not math.isnan(label)
+        if not number_like or not 0 <= label <= 1:
+            raise BadRow(
+                f"labels[{number}] is {shown(label)}; expected true or false, or a number from 0 "
+                "(wrong) to 1 (right)."
+            )
+    return tuple(map(float, found))
+
+
+def _scored(reading: Reading) -> ScoredReply:
+    return ScoredReply(reading.whole(), reading.extra(), reading.raw.origin)
+
+
 BUILDERS = {
     "preference": _preference,
     "instruction": _instruction,
     "labelled": _labelled,
     "text": _plain_text,
     "prompt": _prompt,
+    "stepwise": _stepwise,
+    "scored": _scored,
 }

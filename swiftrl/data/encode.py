@@ -22,7 +22,7 @@ from swiftrl.data.workers import RowEncoder, TooLong, Worker, encoded, parts_of
 __all__ = ["EncodeJob", "EncodedRow", "RowEncoder", "TooLong", "default_cache", "encode_sources"]
 
 # Raised whenever the same rows and settings would give other arrays than before.
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 # Starting processes takes as long as encoding this many rows.
 _ROWS_WORTH_PROCESSES = 2000
 _REJECTS_NAME = "rejects.json"

@@ -23,18 +23,29 @@ class EncodedRow:
         sequences: two (chosen, rejected) for a pair, else one.
         columns: numbers that losses use: "margin" of a pair, "label" (1 or 0) of a labelled reply.
         origin: file and line.
+        step_labels: of the tokens that train, in order, where the row is one of steps; else empty.
         tensors: of the row's pictures, read when the row is picked; never stored.
     """
 
     sequences: tuple[Encoded, ...]
     columns: dict[str, float] = field(default_factory=dict)
     origin: Origin = NOWHERE
+    step_labels: tuple[float, ...] = ()
     tensors: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def media(self) -> tuple[Part, ...]:
         """Pictures of the row; all its sequences show the same ones."""
         return self.sequences[0].media if self.sequences else ()
+
+    @property
+    def token_values(self) -> dict[str, list[np.ndarray]] | None:
+        """Numbers of the tokens by name, a [L] array of each sequence; None for most rows."""
+        if not self.step_labels:
+            return None
+        label = np.zeros(len(self.sequences[0]), dtype=np.float32)
+        label[np.flatnonzero(self.sequences[0].loss_weights)] = self.step_labels
+        return {"label": [label]}
 
     @property
     def num_tokens(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,8 @@ from swiftrl.data.rows import (
     Row,
     RowError,
     RowKind,
+    ScoredReply,
+    StepwiseReply,
 )
 from swiftrl.data.schema import to_row
 from swiftrl.data.store import EncodedRow
@@ -43,6 +46,9 @@ class TemplateRowEncoder:
         truncation_strategy: what happens to longer ones: "raise" a RowError, "delete" the row
             (set aside and counted), cut it "left" or "right", or "split" text into several rows.
         train: which turns of an instruction train. Of pairs and labelled replies the reply does.
+        step_separator: stands behind each step of stepwise rows; the last token of a step and it
+            is the one that counts.
+        objectives: columns of scored rows, or names in their column "scores", that are learnt.
     """
 
     template: Template
@@ -51,6 +57,8 @@ class TemplateRowEncoder:
     max_length: int | None = None
     truncation_strategy: str = "raise"
     train: TrainMode = "default"
+    step_separator: str = ""
+    objectives: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -62,6 +70,8 @@ class TemplateRowEncoder:
             self.max_length,
             self.truncation_strategy,
             self.train,
+            self.step_separator,
+            self.objectives,
         )
         return hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
@@ -84,7 +94,17 @@ class TemplateRowEncoder:
         for cut in cuts if self.kind != "prompt" else ():
             if not all(sequence.num_trained for sequence in cut):
                 raise RowError(row.origin, "no token of the row trains.")
-        return [EncodedRow(cut, _columns(row), row.origin) for cut in cuts]
+        return [self._encoded(cut, row) for cut in cuts]
+
+    def _encoded(self, cut: tuple[Encoded, ...], row: Row) -> EncodedRow:
+        if isinstance(row, ScoredReply):
+            return EncodedRow(cut, _objectives(row, self.objectives), row.origin)
+        if not isinstance(row, StepwiseReply):
+            return EncodedRow(cut, _columns(row), row.origin)
+        if row.labels is None:
+            raise RowError(row.origin, 'row needs "labels": for each step, whether it is right.')
+        labels = row.labels[: cut[0].num_trained]
+        return EncodedRow(cut, {"label": sum(labels) / len(labels)}, row.origin, labels)
 
     def _sequences(self, row: Row) -> list[tuple[Encoded, ...]]:
         template = self.template
@@ -92,6 +112,11 @@ class TemplateRowEncoder:
             return [template.encode_pair(row.conversation, row.chosen, row.rejected)]
         if isinstance(row, PlainText):
             return [(template.encode_text(row.text),)]
+        if isinstance(row, StepwiseReply):
+            steps = [step + self.step_separator for step in row.steps]
+            return [(template.encode_steps(row.conversation, steps),)]
+        if isinstance(row, ScoredReply):
+            return [(template.encode(row.conversation, train="last_round"),)]
         if isinstance(row, LabelledReply):
             return [(template.encode(row.conversation, train="last_round"),)]
         if isinstance(row, Prompt):
@@ -119,6 +144,12 @@ class TemplateRowEncoder:
             raise TooLong(row.origin, too_long)
         if self.truncation_strategy == "split":
             return [(part,) for part in split_text(sequences[0], limit)]
+        if isinstance(row, StepwiseReply) and self.truncation_strategy != "right":
+            raise RowError(
+                row.origin,
+                f"{too_long} Steps cannot be cut on the {self.truncation_strategy}: choose "
+                "--truncation_strategy delete or right, or raise --max_length.",
+            )
         if isinstance(row, PlainText) and self.truncation_strategy == "left":
             return [(_text_end(sequences[0], limit),)]
         if sequences[0].media:
@@ -172,6 +203,29 @@ def _text_end(text: Encoded, length: int) -> Encoded:
     weights = text.loss_weights[-length:].copy()
     weights[0] = 0
     return replace(text, token_ids=text.token_ids[-length:], loss_weights=weights, truncated=True)
+
+
+def _objectives(row: ScoredReply, names: tuple[str, ...]) -> dict[str, float]:
+    """Return the row's numbers, not a number for those it lacks."""
+    scores = row.extra.get("scores")
+    known = {**row.extra, **(scores if isinstance(scores, dict) else {})}
+    found = {name: _number(row, name, known.get(name)) for name in names}
+    if names and all(value is None for value in found.values()):
+        wanted = ", ".join(f'"{name}"' for name in names)
+        listed = ", ".join(f'"{name}"' for name in known) or "(none)"
+        raise RowError(
+            row.origin,
+            f"row needs a number in {wanted} (--objectives); its further columns are {listed}.",
+        )
+    return {name: math.nan if value is None else value for name, value in found.items()}
+
+
+def _number(row: ScoredReply, name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool | int | float) and math.isfinite(value):
+        return float(value)
+    raise RowError(row.origin, f'"{name}" is {value!r}; expected a number.')
 
 
 def _columns(row: Row) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from swiftrl.core.errors import DataError
 from swiftrl.core.messages import Conversation, Message
@@ -23,10 +23,12 @@ __all__ = [
     "Row",
     "RowError",
     "RowKind",
+    "ScoredReply",
+    "StepwiseReply",
 ]
 
-RowKind = Literal["preference", "instruction", "text", "labelled", "prompt"]
-KINDS: tuple[RowKind, ...] = ("preference", "instruction", "text", "labelled", "prompt")
+RowKind = Literal["preference", "instruction", "text", "labelled", "prompt", "stepwise", "scored"]
+KINDS: tuple[RowKind, ...] = get_args(RowKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,43 @@ class Prompt:
     origin: Origin = NOWHERE
 
 
-Row: TypeAlias = PreferencePair | Instruction | PlainText | LabelledReply | Prompt
+@dataclass(frozen=True, slots=True)
+class StepwiseReply:
+    """A reply in steps, each right or wrong.
+
+    Attributes:
+        conversation: the messages before the reply.
+        steps: the reply's texts.
+        labels: of each step, from 0 (wrong) to 1 (right); None where the row has none.
+        extra: columns that the row's format does not use.
+        origin: file and line.
+    """
+
+    conversation: Conversation
+    steps: tuple[str, ...]
+    labels: tuple[float, ...] | None
+    extra: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredReply:
+    """A conversation that ends with a reply, and how good that is by one or several measures.
+
+    Attributes:
+        conversation: reply included.
+        extra: further columns, numbers to be learnt among them.
+        origin: file and line.
+    """
+
+    conversation: Conversation
+    extra: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = NOWHERE
+
+
+Row: TypeAlias = (
+    PreferencePair | Instruction | PlainText | LabelledReply | Prompt | StepwiseReply | ScoredReply
+)
 
 
 class RowError(DataError):

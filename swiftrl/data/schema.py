@@ -20,6 +20,8 @@ from swiftrl.data.rows import (
     Row,
     RowError,
     RowKind,
+    ScoredReply,
+    StepwiseReply,
 )
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "Prompt",
     "Row",
     "RowKind",
+    "ScoredReply",
+    "StepwiseReply",
     "detect_format",
     "detect_kind",
     "to_row",

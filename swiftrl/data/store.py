@@ -39,6 +39,8 @@ _ARRAYS = {
     "row_tokens": np.dtype("<i8"),
     "row_media": np.dtype("<i8"),
     "media": np.dtype("u1"),
+    "row_labels": np.dtype("<i4"),
+    "step_labels": np.dtype("<f4"),
 }
 _WHEREABOUTS = ("row_records", "row_sources", "row_lines")
 """Arrays that say where rows came from, not what they hold."""
@@ -75,6 +77,8 @@ class Chunk:
             "row_lines": [row.origin.line for row in rows],
             "row_tokens": [row.num_tokens for row in rows],
             "row_media": [len(data) for data in media],
+            "row_labels": [len(row.step_labels) for row in rows],
+            "step_labels": [label for row in rows for label in row.step_labels],
         }
         arrays = {name: np.asarray(values, dtype=_ARRAYS[name]) for name, values in lists.items()}
         for name in ("token_ids", "loss_weights"):
@@ -201,6 +205,7 @@ class Store:
         self._arrays = arrays
         self._sequence_ends = np.cumsum(arrays["sequence_lengths"], dtype=np.int64)
         self._row_ends = np.cumsum(arrays["row_sequences"], dtype=np.int64)
+        self._label_ends = np.cumsum(arrays["row_labels"], dtype=np.int64)
         self._media_ends = np.cumsum(arrays["row_media"], dtype=np.int64)
 
     def _map(self, name: str, dtype: np.dtype) -> np.ndarray:
@@ -235,7 +240,12 @@ class Store:
             tuple(self._sequence(number, media) for number in range(first, last)),
             {name: float(values[row]) for name, values in self._columns.items()},
             Origin(source, int(self._arrays["row_lines"][row])),
+            self._step_labels(row),
         )
+
+    def _step_labels(self, row: int) -> tuple[float, ...]:
+        end = int(self._label_ends[row])
+        return tuple(self._arrays["step_labels"][end - int(self._arrays["row_labels"][row]) : end])
 
     def _media(self, row: int) -> tuple[Part, ...]:
         end = int(self._media_ends[row])

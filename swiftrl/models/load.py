@@ -132,6 +132,7 @@ def load_model(
     dtype: str | None = None,
     place: Place = "device",
     scores: int | None = None,
+    scores_tokens: bool = False,
     quantisation: QuantLoadConfig | None = None,
 ) -> LoadedModel:
     """Read tokenizer and weights, and put the model on this process's device.
@@ -143,6 +144,7 @@ def load_model(
         dtype: overrides config.torch_dtype, e.g. "float32" to merge adapters.
         place: where the weights go instead, for a model that several processes share.
         scores: give it a head of so many scores, new where the folder holds none.
+        scores_tokens: the head is of every token, not of the last one alone.
         quantisation: of its frozen linear layers; None leaves them as they are.
 
     Raises:
@@ -152,7 +154,9 @@ def load_model(
 
     tokenizer = load_tokenizer(resolved)
     model_config = load_config(resolved)
-    architecture = model_class(resolved) if scores is None else score_class(resolved)
+    architecture = (
+        model_class(resolved) if scores is None else score_class(resolved, tokens=scores_tokens)
+    )
     if scores is not None:
         model_config.num_labels = scores
         _name_padding(model_config, tokenizer)

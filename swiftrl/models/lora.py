@@ -70,7 +70,7 @@ def add_lora(
         saved = sorted({*(saved or ()), SCORE_HEAD})
     # As a mapping, since PEFT declares as Literal what the settings have checked already.
     options: dict[str, Any] = {
-        "task_type": "CAUSAL_LM" if score_head(model) is None else "SEQ_CLS",
+        "task_type": _task(model),
         "r": config.lora_rank,
         "lora_alpha": config.lora_alpha,
         "lora_dropout": config.lora_dropout,
@@ -87,6 +87,13 @@ def add_lora(
     share_adapters(adapted)
     _hold_in_float32(adapted)
     return adapted
+
+
+def _task(model: PreTrainedModel) -> str:
+    """Return what PEFT calls the model's task."""
+    if score_head(model) is None:
+        return "CAUSAL_LM"
+    return "TOKEN_CLS" if type(model).__name__.endswith("ForTokenClassification") else "SEQ_CLS"
 
 
 def _touches_tied_weights(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from swiftrl.core.registry import Registry
+from swiftrl.data.rows import RowKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ALGORITHMS", "Algorithm", "LossInputs", "LossOutput", "RowKind"]
 
-RowKind = Literal["preference", "instruction", "text", "labelled", "prompt"]
 Settings = TypeVar("Settings")
 
 
@@ -42,8 +42,8 @@ class LossInputs:
             if the algorithm asks for it).
         distances: [N] what is still to be learnt from a teacher, nats, float32, with gradient, of
             algorithms that have one; `logps` then has none.
-        scores: [B, K] float32 with gradient, of algorithms with a head of scores; `logps` is
-            then empty.
+        scores: [B, K] float32 with gradient, of algorithms with a head of scores, [N, K] of those
+            that score tokens; `logps` is then empty.
         statistics: means over the whole optimizer step of what `estimate` gave, by name.
         training: False in evaluation: running statistics stay as they are.
     """
@@ -100,6 +100,9 @@ class Algorithm(ABC, Generic[Settings]):
         command: the command it belongs to.
         num_scores: how many scores a sequence gets, from a head in place of the words'; 0 for
             algorithms of log-probabilities.
+        scores_tokens: the head is read at every token that counts, not at a sequence's last.
+        step_separator: stands behind every step of stepwise rows.
+        objectives: numbers of scored rows that are to be learnt.
         more_settings: dataclasses of further settings.
     """
 
@@ -110,7 +113,10 @@ class Algorithm(ABC, Generic[Settings]):
     row_kind: ClassVar[RowKind]
     loss_scale: ClassVar[Literal["default", "last_round", "all"]] = "default"
     command: ClassVar[Literal["rlhf", "sft", "pt"]] = "rlhf"
-    num_scores: ClassVar[int] = 0
+    num_scores: int = 0
+    scores_tokens: ClassVar[bool] = False
+    step_separator: str = ""
+    objectives: tuple[str, ...] = ()
     more_settings: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, config: Settings) -> None:

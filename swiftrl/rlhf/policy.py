@@ -34,7 +34,7 @@ from swiftrl.rlhf.reference import (
     evaluating,
     fingerprint,
 )
-from swiftrl.rlhf.score_ends import at_ends
+from swiftrl.rlhf.score_ends import at_ends, at_tokens
 from swiftrl.rlhf.scoring import Scorer, TokenLogprobs, causal_lm
 from swiftrl.rlhf.teaching import Teacher
 from swiftrl.rlhf.tree_attention import AttentionKernel, register
@@ -140,6 +140,10 @@ class Policy:
     def scores(self, batch: TreeBatch) -> Tensor:
         """Return [B, K] scores of the sequences, of a model with a head of scores."""
         return self.logprobs(at_ends(batch)).logps
+
+    def token_scores(self, batch: TreeBatch) -> Tensor:
+        """Return [N, K] scores of the tokens that count, each read at the token itself."""
+        return self.logprobs(at_tokens(batch)).logps
 
     def reference(self, batch: TreeBatch) -> Tensor:
         """Return the reference's log-probabilities [N], without gradient.

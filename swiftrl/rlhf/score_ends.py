@@ -1,4 +1,7 @@
-"""Where a sequence is scored: at its last token, as transformers' sequence classification does."""
+"""Where scores are read: at a sequence's last token, or at tokens that count themselves.
+
+The first is what transformers' sequence classification does, the second its token classification.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 
 from swiftrl.data.batch import TreeBatch
 
-__all__ = ["at_ends"]
+__all__ = ["at_ends", "at_tokens"]
 
 
 def at_ends(batch: TreeBatch) -> TreeBatch:
@@ -32,3 +35,12 @@ def at_ends(batch: TreeBatch) -> TreeBatch:
         weights=torch.ones(len(ends), device=device),
         token_values={},
     )
+
+
+def at_tokens(batch: TreeBatch) -> TreeBatch:
+    """Return the batch with each of its N trained tokens read at itself, not at the one before.
+
+    Every tree must have a single branch: there alone a token stands behind what predicts it.
+    """
+    assert all(len(shape.branches) == 1 for shape in batch.shapes)
+    return replace(batch, source_index=batch.source_index + 1)

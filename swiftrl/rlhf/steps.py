@@ -52,6 +52,10 @@ class PolicyLike(Protocol):
         """[B, K] scores of the sequences, with gradient."""
         ...
 
+    def token_scores(self, batch: TreeBatch) -> Tensor:
+        """[N, K] scores of the tokens that count, with gradient."""
+        ...
+
     def distances(self, batch: TreeBatch) -> tuple[Tensor, Tensor]:
         """[N] how far from the teacher, with gradient; [N] log-probabilities, without."""
         ...
@@ -240,12 +244,16 @@ class Passes:
     def _scored(self, micro: MicroBatch, batch: TreeBatch, *, training: bool) -> LossInputs:
         torch.manual_seed(_mixed(self.seed, micro.position, self.processes.sequence.rank))
         with self.processes.together():
-            scores = self.policy.scores(batch)
+            if self.algorithm.scores_tokens:
+                scores, kept = self.policy.token_scores(batch), slice(None)
+            else:
+                scores, kept = self.policy.scores(batch), slice(0)
         return LossInputs(
             logps=batch.weights.new_zeros(0),
             ref_logps=None,
-            sequence_index=batch.sequence_index.new_zeros(0),
-            weights=batch.weights.new_zeros(0),
+            sequence_index=batch.sequence_index[kept],
+            weights=batch.weights[kept],
+            token_values={name: values[kept] for name, values in batch.token_values.items()},
             num_sequences=batch.num_sequences,
             columns=batch.columns,
             scores=scores,

@@ -208,6 +208,26 @@ class Template:
         first, second = (self._train(run, run.wanted("reply")) for run in runs)
         return first, second
 
+    def encode_steps(self, conversation: Conversation, steps: Sequence[str]) -> Encoded:
+        """Return a reply in steps; of the tokens of each step the last one has a weight.
+
+        Args:
+            conversation: the messages before the reply.
+            steps: texts that make up the reply, separators included.
+
+        Raises:
+            TemplateError: the template refuses the conversation.
+        """
+        run = self.run(conversation)
+        text = run.render(run.messages, True) + self.options.response_prefix
+        segments = [Segment(text, 0.0), *(Segment(step, 1.0) for step in steps)]
+        parts = media_of(run.conversation)
+        ids, weights = self._tokens(segments, parts)
+        for own in weights:
+            own[:-1] = [0.0] * (len(own) - 1)
+        encoded = encoded_as(list(chain(*ids)), list(chain(*weights)))
+        return dataclasses.replace(encoded, media=parts) if parts else encoded
+
     def encode_text(self, text: str) -> Encoded:
         """Return plain text for pre-training: every token trains, EOS included.
 

@@ -130,7 +130,15 @@ def tiny_rows(
             if kind == "prompt"
             else {}
         )
+        if kind == "stepwise" and index not in untrained:  # every other token ends a step
+            replies[0].loss_weights[len(prompt) + 1 :: 2] = 0
+            labels = draw.integers(0, 2, len(replies[0].token_ids)).astype(np.float32)
+            rolled = {"token_values": {"label": [labels]}}
+        elif kind == "stepwise":
+            rolled = {"token_values": {"label": [np.zeros(len(replies[0].token_ids))]}}
         columns = {"label": float(index % 3 > 0)} if kind == "labelled" else {}
+        if kind == "scored":
+            columns = {"score": float(draw.normal())}
         rows.append(Row(tuple(replies), columns, f"tiny.jsonl:{index + 1}", **rolled))
     return rows
 

@@ -9,6 +9,7 @@ from swiftrl.cli.swift_flags import why_refused
 from swiftrl.core import log
 from swiftrl.core.config import Settings, setting
 from swiftrl.core.errors import ConfigError
+from swiftrl.data.rows import KINDS
 from swiftrl.models.config import ModelConfig
 from swiftrl.templates.config import TemplateConfig
 
@@ -26,7 +27,7 @@ class CheckConfig:
     kind: str | None = setting(
         None,
         "What the rows must serve as. Unset: what each row looks like.",
-        choices=("preference", "instruction", "text", "labelled", "prompt"),
+        choices=KINDS,
     )
     columns: dict[str, str] = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')
     dataset_info: str | None = setting(None, "A LLaMA-Factory dataset_info.json.")

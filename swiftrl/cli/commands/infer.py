@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,9 @@ class InferConfig:
         "With --dataset or --val_dataset: the jsonl file for replies. Unset: replies.jsonl here.",
     )
     num_return_sequences: int = setting(1, "Replies to each row.")
+    step_separator: str = setting(
+        "\n", "With a process reward model: what stood behind every step in training."
+    )
     prompt: str | None = setting(None, "Answer this one message and exit.")
     images: list[str] = setting(
         [], "Pictures that the first message shows, where its <image> tags stand or before it."
@@ -58,7 +61,7 @@ def run(settings: Settings) -> int:
     from swiftrl.cli.loading import find_model, load, load_template
     from swiftrl.engine.config import sampling_params
     from swiftrl.engine.transformers import TransformersEngine
-    from swiftrl.models.heads import scores_in
+    from swiftrl.models.heads import scores_in, scores_tokens
 
     config, generation = settings[ModelConfig], settings[GenerationConfig]
     if settings[InferConfig].num_return_sequences < 1:
@@ -68,7 +71,8 @@ def run(settings: Settings) -> int:
     resolved = find_model(config)
     template = load_template(settings, resolved)
     if scores_in(resolved, config.adapters) is not None:
-        return _score_rows(settings, resolved, template)
+        stepwise = scores_tokens(resolved, config.adapters)
+        return _score_rows(settings, resolved, template, stepwise=stepwise)
     loaded = load(config, resolved, quantisation=settings[QuantLoadConfig])
     sampling = sampling_params(generation, loaded.model.generation_config)
     engine = TransformersEngine(
@@ -137,12 +141,9 @@ def _answer_rows(settings: Settings, engine: Any, template: Any, sampling: Any) 
     return 0 if report.answered or not report.failed else 2
 
 
-def _score_rows(settings: Settings, resolved: Any, template: Any) -> int:
-    """Write the score that a reward model gives to each row's conversation, its reply included."""
-    from swiftrl.cli.loading import load
+def _score_rows(settings: Settings, resolved: Any, template: Any, *, stepwise: bool) -> int:
+    """Write what a reward model says of each row's conversation, or of each step of its reply."""
     from swiftrl.core.files import disk_errors
-    from swiftrl.engine.rows import message_dict
-    from swiftrl.engine.scores import RewardModel
 
     data = settings[DataConfig]
     if not data.dataset and not data.val_dataset:
@@ -150,27 +151,69 @@ def _score_rows(settings: Settings, resolved: Any, template: Any) -> int:
             f"{resolved.name} is a reward model: it scores conversations; give them by --dataset."
         )
     path = Path(settings[InferConfig].result_path or "scores.jsonl")
-    rows = _rows(settings, "instruction", path)
-    model = RewardModel(
-        load(settings[ModelConfig], resolved, quantisation=settings[QuantLoadConfig]).model,
-        template,
-        max_batch_size=settings[GenerationConfig].max_batch_size,
-    )
+    rows = _rows(settings, "stepwise" if stepwise else "instruction", path)
+    score = (_steps_scored if stepwise else _scored)(settings, resolved, template)
     progress = log.Progress("scoring", len(rows))
     with disk_errors(path), path.open("w", encoding="utf-8") as file:
         for start in range(0, len(rows), SCORED_AT_ONCE):
             group = rows[start : start + SCORED_AT_ONCE]
-            found = model([row.conversation for row in group])
-            for row, scores in zip(group, found, strict=True):
-                messages = [message_dict(message) for message in row.conversation.messages]
-                value = scores[0] if scores is not None and len(scores) == 1 else scores
-                line = {**row.extra, "messages": messages, "score": value}
+            for line in score(group):
                 file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
             file.flush()
             progress.update(start + len(group))
     progress.close()
     log.info(f"{path}: {len(rows)} conversations scored")
     return 0
+
+
+_Scored = Callable[[Sequence[Any]], Iterator[dict[str, Any]]]
+
+
+def _scored(settings: Settings, resolved: Any, template: Any) -> _Scored:
+    """Return what makes a line with "score" of each row: one number, or several as a list."""
+    from swiftrl.engine.rows import message_dict
+    from swiftrl.engine.scores import RewardModel
+
+    size = settings[GenerationConfig].max_batch_size
+    model = RewardModel(_reward_model(settings, resolved), template, max_batch_size=size)
+
+    def lines(rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        found = model([row.conversation for row in rows])
+        for row, scores in zip(rows, found, strict=True):
+            messages = [message_dict(message) for message in row.conversation.messages]
+            value = scores[0] if scores is not None and len(scores) == 1 else scores
+            yield {**row.extra, "messages": messages, "score": value}
+
+    return lines
+
+
+def _steps_scored(settings: Settings, resolved: Any, template: Any) -> _Scored:
+    """Return what makes a line with "scores" of each row: of each step, that it is right."""
+    from swiftrl.engine.rows import message_dict
+    from swiftrl.engine.scores import ProcessRewardModel
+
+    model = ProcessRewardModel(
+        _reward_model(settings, resolved),
+        template,
+        separator=settings[InferConfig].step_separator,
+        max_batch_size=settings[GenerationConfig].max_batch_size,
+    )
+
+    def lines(rows: Sequence[Any]) -> Iterator[dict[str, Any]]:
+        found = model.steps([(row.conversation, row.steps) for row in rows])
+        for row, scores in zip(rows, found, strict=True):
+            prompt = [message_dict(message) for message in row.conversation.messages]
+            known = {} if row.labels is None else {"labels": row.labels}
+            steps = {"prompt": prompt, "completions": row.steps, **known}
+            yield {**row.extra, **steps, "scores": scores}
+
+    return lines
+
+
+def _reward_model(settings: Settings, resolved: Any) -> Any:
+    from swiftrl.cli.loading import load
+
+    return load(settings[ModelConfig], resolved, quantisation=settings[QuantLoadConfig]).model
 
 
 def _questions(settings: Settings, results: Path) -> Iterator[Question]:

@@ -11,6 +11,7 @@ from swiftrl.cli.swift_flags import why_refused
 from swiftrl.core import log
 from swiftrl.core.config import Settings, setting
 from swiftrl.core.errors import ConfigError
+from swiftrl.data.rows import KINDS
 from swiftrl.models.config import ModelConfig
 from swiftrl.templates.config import TemplateConfig
 
@@ -27,7 +28,7 @@ class ViewConfig:
     kind: str | None = setting(
         None,
         "What the rows are read as. Unset: what each row looks like.",
-        choices=("preference", "instruction", "text", "labelled", "prompt"),
+        choices=KINDS,
     )
     rows: int = setting(3, "Rows shown, from the first; 0 shows all (or #n of --data).")
     columns: dict[str, str] = setting({}, 'Columns to rename, as JSON: {"found": "expected"}.')

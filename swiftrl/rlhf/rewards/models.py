@@ -13,17 +13,22 @@ from swiftrl.rlhf.rewards.reward import Reward
 __all__ = ["check_scores", "model_reward", "model_reward_name"]
 
 
-def check_scores(name: str, scores: int | None) -> None:
+def check_scores(name: str, scores: int | None, *, stepwise: bool = False) -> None:
     """Refuse what cannot serve as a reward.
 
     Raises:
-        ConfigError: it has no head of scores, or several scores.
+        ConfigError: it has no head of scores, several scores, or one for steps.
     """
     if scores is None:
         raise ConfigError(
             f"--reward_model {name}: is no reward model: its config.json names no "
             "...ForSequenceClassification. Train one with swiftrl rlhf --rlhf_type rm; adapters of "
             "one must be merged first (swiftrl merge-lora)."
+        )
+    if stepwise:
+        raise ConfigError(
+            f"--reward_model {name}: is a process reward model, which scores steps; a reward is "
+            "one number a reply. Take a model of swiftrl rlhf --rlhf_type rm."
         )
     if scores != 1:
         raise ConfigError(f"--reward_model {name}: gives {scores} scores; a reward is one number.")
