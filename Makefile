@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-long-rows bench-quant check-quant-readers parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-offline bench-long-rows bench-quant check-quant-readers parity clean
 
 setup: $(READY)
 
@@ -72,6 +72,10 @@ bench: bench-dpo
 
 bench-dpo: setup
 	$(BIN)/python benchmarks/dpo.py
+
+# KTO, ORPO and reward models beside TRL's.
+bench-offline: setup
+	$(BIN)/python benchmarks/offline.py
 
 # Trees against rows on pairs about many pictures; then vision DPO over three seeds.
 bench-pictures: setup

@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,12 +83,19 @@ def peak_gib(pid: int) -> float:
 
 
 def start(
-    name: str, python: str, folder: Path, steps: int, server: socket.socket, threads: int | None
+    name: str,
+    python: str,
+    folder: Path,
+    steps: int,
+    server: socket.socket,
+    threads: int | None,
+    script: str,
+    more: Sequence[str],
 ) -> Contestant:
     """Start a contestant and wait until it has connected."""
     log = (folder / f"{name}.log").open("w")
-    script = HERE / "contestants" / SCRIPTS[name]
-    command = [python, script, server.getsockname(), folder, name, steps]
+    command = [python, HERE / "contestants" / script, server.getsockname(), folder, name, steps]
+    command += more
     process = subprocess.Popen(
         list(map(str, command)), stdout=log, stderr=log, env=environment(threads), cwd=folder
     )
@@ -117,8 +124,20 @@ def race(
     steps: int,
     threads: int | None,
     folder: Path,
+    scripts: Mapping[str, str] = SCRIPTS,
+    more: Sequence[str] = (),
 ) -> dict:
-    """Run one shape; return processor seconds and memory by contestant."""
+    """Run one shape; return processor seconds and memory by contestant.
+
+    Args:
+        pythons: of each contestant.
+        shape: tokens of prompt and reply.
+        steps: measured.
+        threads: of each contestant.
+        folder: for models, rows and logs.
+        scripts: of each contestant.
+        more: arguments of the scripts.
+    """
     total = WARM_UP + steps
     prompt, reply = shape
     subprocess.run(
@@ -130,7 +149,8 @@ def race(
         server.bind(tempfile.mktemp(prefix="bench-", suffix=".sock"))
         server.listen()
         runners = [
-            start(name, path, folder, total + 1, server, threads) for name, path in pythons.items()
+            start(name, path, folder, total + 1, server, threads, scripts[name], more)
+            for name, path in pythons.items()
         ]
         try:
             for step in range(total):

@@ -1,6 +1,7 @@
-"""Losses of KTO, ORPO, SimPO and CPO on random log-probabilities, by TRL's own code and by ours.
+"""Losses of KTO, ORPO, SimPO, CPO, WPO, reward models and GKD on random values, TRL's and ours.
 
-`parity_trl.py` runs it. TRL 1.16 has no unpaired BCO; that one is held by hand in the tests.
+`parity_trl.py` runs it. TRL 1.16 has no unpaired BCO and no process reward models; those are held
+by hand, and against torch's cross entropy, in the tests.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ CPO = {
 }  # fmt: skip
 
 
+RM = {"plain": {}, "margin": {"margin": 1.0}, "centred": {"margin": 1.0, "centre": 0.3}}
+GKD = {"beta 0": 0.0, "beta 0.3": 0.3, "beta 0.5": 0.5, "beta 1": 1.0}
+WPO = ("sigmoid", "ipo", "hinge")
+
+
 class Batch:
     """Random log-probabilities [rows, tokens] of replies of different lengths."""
 
     def __init__(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
+        self.generator = generator = torch.Generator().manual_seed(seed)
         lengths = torch.randint(3, LENGTH, (ROWS, 1), generator=generator)
         self.mask = (torch.arange(LENGTH)[None] < lengths).float()
         self.logps = -torch.rand(ROWS, LENGTH, generator=generator) * 3 * self.mask
@@ -35,6 +41,11 @@ class Batch:
         self.other = -torch.rand(ROWS, LENGTH, generator=generator) * self.mask
         self.other_ref = (self.other - torch.rand(ROWS, LENGTH, generator=generator)) * self.mask
         self.label = torch.arange(ROWS) % 3 > 0
+        self.collision = -torch.rand(ROWS, LENGTH, generator=generator) * 3 * self.mask
+        self.scores = torch.randn(ROWS, 1, generator=generator)
+        self.margins = torch.rand(ROWS // 2, generator=generator)
+        student, teacher = torch.randn(2, LENGTH, 40, generator=generator) * 2
+        self.student, self.teacher = student, teacher
 
     def inputs(self, logps: Tensor, ref: Tensor | None, **more: Any) -> Any:
         """Return these rows' tokens as our losses take them."""
@@ -147,12 +158,83 @@ def orpo_ours(kind: str, batch: Batch) -> float:
     return float(output.sum) / float(output.count)
 
 
+def rm_theirs(kind: str, batch: Batch) -> float:
+    from trl import RewardTrainer
+
+    class Model:
+        training = False
+
+        def __call__(self, **kwargs: Any) -> Any:
+            return SimpleNamespace(logits=torch.cat([batch.scores[::2], batch.scores[1::2]]))
+
+    accelerator = SimpleNamespace(gather_for_metrics=lambda x: x, gather=lambda x: x)
+    trainer = SimpleNamespace(
+        model=Model(), accelerator=accelerator, _metrics=defaultdict(lambda: defaultdict(list)),
+        _total_train_tokens=0, args=SimpleNamespace(
+            center_rewards_coefficient=RM[kind].get("centre")
+        ),
+    )  # fmt: skip
+    inputs = {"margin": batch.margins} if "margin" in RM[kind] else {}
+    return float(RewardTrainer.compute_loss(trainer, trainer.model, inputs))
+
+
+def rm_ours(kind: str, batch: Batch) -> float:
+    from swiftrl.rlhf.algorithm import LossInputs
+    from swiftrl.rlhf.algorithms.rm import Rm, RmConfig
+
+    none = torch.zeros(0)
+    columns = {"margin": batch.margins} if "margin" in RM[kind] else {}
+    inputs = LossInputs(none, None, none.long(), none, ROWS, columns, scores=batch.scores)
+    output = Rm(RmConfig(center_rewards_coefficient=RM[kind].get("centre"))).loss(inputs)
+    return float(output.sum) / float(output.count)
+
+
+def gkd_theirs(kind: str, batch: Batch) -> float:
+    from trl.experimental.gkd import GKDTrainer
+
+    student, teacher = batch.student[None], batch.teacher[None]
+    return float(GKDTrainer.generalized_jsd_loss(student, teacher, None, GKD[kind], 0.9)) / LENGTH
+
+
+def gkd_ours(kind: str, batch: Batch) -> float:
+    """Through the heads that training uses: the identity, so that states are logits."""
+    from swiftrl.rlhf.divergence import Distance, linear_distances
+    from swiftrl.rlhf.logprobs import LinearHead, LogitTerms
+
+    head = LinearHead(torch.eye(40), None, LogitTerms(temperature=0.9), torch.float32, 5)
+    nothing = torch.zeros(LENGTH)
+    values, _ = linear_distances(
+        batch.student, nothing.long(), nothing, head, batch.teacher, head, Distance(GKD[kind])
+    )
+    return float(values.mean())
+
+
+def wpo_theirs(kind: str, batch: Batch) -> float:
+    from parity_trl import theirs_on
+
+    by_side = [torch.cat([x[::2], x[1::2]]) for x in (batch.logps, batch.ref, batch.mask)]
+    collision = torch.cat([batch.collision[::2], batch.collision[1::2]])
+    return theirs_on(kind, by_side[0], by_side[1], by_side[2].long(), BETA, collision=collision)
+
+
+def wpo_ours(kind: str, batch: Batch) -> float:
+    from swiftrl.rlhf.algorithms.dpo import Dpo, DpoConfig
+
+    values = {"collision": batch.collision[batch.mask.bool()]}
+    config = DpoConfig(beta=BETA, loss_type=[kind], use_weighting=True)
+    output = Dpo(config).loss(batch.inputs(batch.logps, batch.ref, token_values=values))
+    return float(output.sum) / float(output.count)
+
+
 def compare_offline() -> float:
     """Print both sides' losses, and return the largest relative difference."""
     cases = [
         *((f"kto {kind}", kind, kto_ours, kto_theirs) for kind in KTO),
         *((f"cpo {kind}", kind, cpo_ours, cpo_theirs) for kind in CPO),
         ("orpo", "orpo", orpo_ours, orpo_theirs),
+        *((f"rm {kind}", kind, rm_ours, rm_theirs) for kind in RM),
+        *((f"gkd {kind}", kind, gkd_ours, gkd_theirs) for kind in GKD),
+        *((f"wpo {kind}", kind, wpo_ours, wpo_theirs) for kind in WPO),
     ]
     worst = 0.0
     for name, kind, ours_on, theirs_on in cases:

@@ -49,7 +49,7 @@ def smoothing(kind: str) -> float:
     return 0.1 if kind in ("robust", "exo_pair") else 0.0
 
 
-def theirs_on(kind, logps, ref_logps, mask, beta, divergence="reverse_kl") -> float:
+def theirs_on(kind, logps, ref_logps, mask, beta, divergence="reverse_kl", collision=None) -> float:
     """Return TRL's loss, computed by its own method on given log-probabilities [2B, R]."""
     from trl import DPOTrainer
 
@@ -58,6 +58,7 @@ def theirs_on(kind, logps, ref_logps, mask, beta, divergence="reverse_kl") -> fl
         entropy=torch.zeros_like(logps),
         mean_logits=torch.zeros_like(logps),
         is_top1=torch.zeros_like(logps, dtype=torch.bool),
+        log_sum_sq_probs=collision,
     )
     accelerator = SimpleNamespace(
         device=torch.device("cpu"), gather_for_metrics=lambda x: x, gather=lambda x: x
@@ -66,7 +67,8 @@ def theirs_on(kind, logps, ref_logps, mask, beta, divergence="reverse_kl") -> fl
         accelerator=accelerator, model=SimpleNamespace(training=True), beta=beta, ld_alpha=None,
         precompute_ref_logps=True,
         loss_types=[kind], loss_weights=[1.0], label_smoothing=smoothing(kind),
-        f_divergence_type=divergence, f_alpha_divergence_coef=0.3, use_weighting=False,
+        f_divergence_type=divergence, f_alpha_divergence_coef=0.3, 
+        use_weighting=collision is not None,
         aux_loss_enabled=False, _tp_size=1,
         _total_train_tokens=0, args=SimpleNamespace(discopop_tau=0.05),
         _metrics=defaultdict(lambda: defaultdict(list)),

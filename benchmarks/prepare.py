@@ -83,12 +83,20 @@ def write_rows(folder: Path, *, prompt: int, reply: int, count: int) -> None:
     def words(length: int) -> str:
         return "".join(chance.choice(known) for _ in range(length))
 
-    with (folder / "text.jsonl").open("w") as text, (folder / "chat.jsonl").open("w") as chat:
-        for _ in range(count):
+    with (
+        (folder / "text.jsonl").open("w") as text,
+        (folder / "chat.jsonl").open("w") as chat,
+        (folder / "labelled.jsonl").open("w") as labelled,
+    ):
+        for number in range(count):
             # About the stated lengths: within 10% of them.
             parts = [words(round(n * chance.uniform(0.9, 1.1))) for n in (prompt, reply, reply)]
             row = {"prompt": parts[0], "chosen": parts[1], "rejected": parts[2]}
             text.write(json.dumps(row) + "\n")
+            good = number % 2 == 0
+            reply_text = parts[1] if good else parts[2]
+            single = {"prompt": parts[0], "completion": reply_text, "label": good}
+            labelled.write(json.dumps(single) + "\n")
             messages = [
                 {"role": "user", "content": parts[0]},
                 {"role": "assistant", "content": parts[1]},

@@ -7,7 +7,7 @@ from typing import Any
 from turns import Turns
 
 
-def main(address: str, folder: str, name: str, steps: str) -> None:
+def main(address: str, folder: str, name: str, steps: str, kind: str = "dpo") -> None:
     from swiftrl.backends.detect import BACKENDS
     from swiftrl.cli.main import main as swiftrl
 
@@ -32,9 +32,9 @@ def main(address: str, folder: str, name: str, steps: str) -> None:
 
     Trainer._train, Trainer._after_step = wait_and_train, wait_after_step
     flags = {
-        "rlhf_type": "dpo",
+        "rlhf_type": kind,
         "model": path / "model",
-        "dataset": path / "chat.jsonl",
+        "dataset": path / ("labelled.jsonl" if kind == "kto" else "chat.jsonl"),
         "tuner_type": "lora",
         "lora_rank": 8,
         "lora_alpha": 32,

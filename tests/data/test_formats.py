@@ -166,6 +166,7 @@ def test_the_names_of_formats_are_their_files():
         "prompt_completion",
         "query_response",
         "sharegpt",
+        "stepwise",
         "text",
         "verl",
     ]
