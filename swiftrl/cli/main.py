@@ -20,7 +20,6 @@ __all__ = ["main"]
 LATER = {
     "deploy": "the OpenAI-compatible server is not part of this version",
     "rollout": "rollout servers are not part of this version",
-    "eval": "evaluation is not part of this version",
     "app": "the chat page is not part of this version; chat with `swiftrl infer`",
     "web-ui": "the web page is not part of this version",
 }

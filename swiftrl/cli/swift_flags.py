@@ -115,7 +115,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
      "belongs to deployment, which this version does not have."),
     (("eval_backend", "eval_dataset", "eval_generation", "eval_limit", "eval_num_proc",
       "eval_output", "eval_url", "extra_eval", "eval_use"),
-     "belongs to evaluation suites, which this version does not have."),
+     "belongs to swiftrl eval."),
     (("to_mcore", "mcore_", "test_convert", "save_missing", "template_mode", "commit_message"),
      LATER),
     (("vit_gradient",), LATER),

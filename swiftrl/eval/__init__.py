@@ -1,0 +1,1 @@
+"""Evaluation: tasks as small files, replies by engines or servers, scores with their errors."""

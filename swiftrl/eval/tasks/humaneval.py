@@ -1,0 +1,43 @@
+"""Python functions from their docstrings, run against tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from swiftrl.eval.answers import fenced_program, passes
+from swiftrl.eval.task import Item, Place, Scored, Task
+
+__all__ = ["TASK"]
+
+
+def read(row: Mapping[str, Any]) -> Item:
+    """Make an item of `prompt`, `test` and `entry_point`."""
+    test = f"{row['test']}\n\ncheck({row['entry_point']})"
+    return Item(str(row["prompt"]), str(row.get("canonical_solution", "")), (row["prompt"], test))
+
+
+def score(reply: str, item: Item) -> Scored:
+    """Run what continues the prompt, or the whole program that a chat model writes in a fence."""
+    prompt, test = item.reference
+    program = fenced_program(reply)
+    if program is None:
+        program = prompt + reply
+    elif "def " in program:  # the prompt's imports and helpers may be taken for granted
+        program = f"{prompt.rpartition('def ')[0]}\n{program}"
+    else:
+        program = prompt + program
+    return Scored({"pass@1": float(passes(f"{program}\n\n{test}"))}, program)
+
+
+TASK = Task(
+    summary="Python functions from their docstrings, run against tests.",
+    source="Chen et al. 2021, arXiv:2107.03374",
+    place=Place("openai/openai_humaneval", "opencompass/humaneval", (), "test"),
+    read=read,
+    score=score,
+    metric="pass@1",
+    stop=("\nclass", "\ndef", "\n#", "\nif", "\nprint"),
+    max_tokens=1024,
+    runs_programs=True,
+)

@@ -1,0 +1,30 @@
+"""Questions that many people answer wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from swiftrl.eval.answers import letter_score
+from swiftrl.eval.task import Item, Place, Task
+
+__all__ = ["TASK"]
+
+
+def read(row: Mapping[str, Any]) -> Item:
+    """Make an item of `question` and `mc1_targets` {"choices", "labels"}."""
+    choices = tuple(map(str, row["mc1_targets"]["choices"]))
+    gold = [int(label) for label in row["mc1_targets"]["labels"]].index(1)
+    return Item(f"Q: {row['question']}\nA:", choices[gold], choices=choices, gold=gold)
+
+
+TASK = Task(
+    summary="Questions that many people answer wrongly, one right choice (MC1).",
+    source="Lin et al. 2021, arXiv:2109.07958; without its six fixed examples",
+    place=Place("truthfulqa/truthful_qa", "", ("multiple_choice",), "validation"),
+    read=read,
+    score=letter_score,
+    metric="acc",
+    kind="choice",
+    max_tokens=1024,
+)
