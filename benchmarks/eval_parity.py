@@ -30,7 +30,10 @@ metric_list:
   - metric: exact_match
     ignore_case: true
     regexes_to_ignore: [",", "\\\\$", "(?s).*#### ", "\\\\.$"]
-generation_kwargs: {{until: ["Question:", "</s>", "<|im_end|>"], do_sample: false, max_gen_toks: {n}}}
+generation_kwargs:
+  until: ["Question:", "</s>", "<|im_end|>"]
+  do_sample: false
+  max_gen_toks: {n}
 filter_list:
   - name: strict
     filter:
@@ -49,7 +52,10 @@ test_split: test
 doc_to_text: "{{{{prompt}}}}"
 doc_to_target: "{{{{canonical_solution}}}}"
 metric_list: [{{metric: exact_match}}]
-generation_kwargs: {{until: ["\\nclass", "\\ndef", "\\n#", "\\nif", "\\nprint"], do_sample: false, max_gen_toks: {n}}}
+generation_kwargs:
+  until: ["\\nclass", "\\ndef", "\\n#", "\\nif", "\\nprint"]
+  do_sample: false
+  max_gen_toks: {n}
 """
 
 
