@@ -60,7 +60,7 @@ def test_likelihoods_are_the_models(answerer):
     for pair, value in zip(pairs, found, strict=True):
         whole = tokenizer.encode(pair.context + pair.continuation)
         start = len(tokenizer.encode(pair.context.rstrip()))
-        logits = answerer.model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
+        logits = answerer.model(torch.tensor([whole])).logits.detach()[0].float().log_softmax(-1)
         expected = sum(float(logits[i - 1, whole[i]]) for i in range(start, len(whole)))
         assert value == pytest.approx(expected, abs=1e-3)
     ids, first = continuation_ids(tokenizer, "The sky is ", "blue")
