@@ -15,24 +15,19 @@ from torch import Tensor, nn
 
 from swiftrl.export.capture import Calls, run_block
 from swiftrl.export.config import QuantConfig
-from swiftrl.export.method import Plan
+from swiftrl.export.method import Plan, one_by_one
+from swiftrl.export.replay import ROOM_BYTES
 from swiftrl.export.stages import gather
 
 __all__ = ["Beside", "follows_original"]
 
 Inputs = dict[str, list[Tensor]]
-"""A layer's inputs [N, I], call by call, by its name in the block."""
+"""A layer's inputs [..., I], call by call, by its name in the block."""
 
 
 def follows_original(plan: Plan, config: QuantConfig) -> bool:
     """Return whether layers are to make good what those before them lost."""
-    method = plan.method
-    one_by_one = config.true_sequential and not method.scales_inputs
-    return config.gptaq and method.reads_inputs and one_by_one
-
-
-_ROOM_BYTES = 2 * 2**30
-"""For inputs of one block's layers, so that its original runs once a pass, not once a stage."""
+    return config.gptaq and one_by_one(plan, config)
 
 
 class Beside:
@@ -40,33 +35,55 @@ class Beside:
 
     Args:
         hidden: what the first block is given in each pass.
-        room: bytes that a block's inputs may take up in all passes together.
+        keep: where hidden states lie between blocks.
+        room: bytes that a block's inputs may take up in all passes together, so that its original
+            runs once a pass and not once a stage.
     """
 
-    def __init__(self, hidden: Sequence[Tensor | None], room: int = _ROOM_BYTES) -> None:
+    def __init__(
+        self, hidden: Sequence[Tensor | None], keep: torch.device, room: int = ROOM_BYTES
+    ) -> None:
         self._hidden = list(hidden)
-        self._room = room
+        self._keep, self._room = keep, room
         self._block: nn.Module = nn.Identity()
-        self._runs: list[Callable[[], Tensor]] = []
-        self._kept: list[tuple[Inputs, Tensor]] | None = None
+        self._calls: list[Callable[[nn.Module], Tensor]] = []
+        self._outputs: list[Tensor] = []
+        self._inputs: list[Inputs] | None = None
 
     def take(
         self, block: nn.Module, index: int, calls: Sequence[Calls], device: torch.device
     ) -> None:
         """Copy a block before it changes."""
         self._block = copy.deepcopy(block)
-        self._runs = [
-            partial(run_block, self._block, index, call, hidden, device)
+        self._calls = [
+            partial(run_block, index=index, calls=call, hidden=hidden, device=device)
             for call, hidden in zip(calls, self._hidden, strict=True)
             if hidden is not None
         ]
-        self._kept = None
+        self._outputs, self._inputs = [], None
 
-    def advance(self, keep: torch.device) -> None:
-        """Go on to the next block; hidden states lie on `keep`."""
-        made = [output for _, output in self._kept] if self._kept else (run() for run in self._runs)
-        self._hidden = [output.to(keep) for output in made]
-        self._block, self._runs, self._kept = nn.Identity(), [], None
+    def observe(self, takers: Mapping[str, Callable[[Tensor], None]]) -> None:
+        """Run the original block and hand inputs of its layers on."""
+        self._outputs = []
+        for call in self._calls:
+            gather(self._block, takers, (), lambda call=call: self._run(call))
+
+    def take_scaled(self, block: nn.Module) -> None:
+        """Copy a block that computes what it did with scaled inputs; `observe` was called."""
+        self._block, self._inputs = copy.deepcopy(block), None
+
+    def advance(self) -> None:
+        """Go on to the next block."""
+        if len(self._outputs) < len(self._calls):
+            self._outputs = []
+            for call in self._calls:
+                self._run(call)
+        self._hidden = list(self._outputs)
+        self._block, self._calls = nn.Identity(), []
+        self._outputs, self._inputs = [], None
+
+    def _run(self, call: Callable[[nn.Module], Tensor]) -> None:
+        self._outputs.append(call(self._block).to(self._keep))
 
     def takers(
         self, number: int, takers: Mapping[str, Callable[..., Any]], until: Sequence[str]
@@ -78,31 +95,32 @@ class Beside:
             takers: what takes inputs and, by name, `original` ones.
             until: layers at which the pass may end.
         """
-        if self._kept is None:
-            self._kept = self._all_inputs()
-        if self._kept:
-            inputs = self._kept[number][0]
+        if self._inputs is None:
+            self._inputs = self._all_inputs()
+        if self._inputs:
+            inputs = self._inputs[number]
         else:
             inputs = {name: [] for name in takers}
-            _gather_into(inputs, self._block, until, self._runs[number])
+            _gather_into(inputs, self._block, until, partial(self._calls[number], self._block))
 
         def with_original(name: str) -> Callable[[Tensor], Any]:
             return lambda given: takers[name](given, original=inputs[name].pop(0))
 
         return {name: with_original(name) for name in takers}
 
-    def _all_inputs(self) -> list[tuple[Inputs, Tensor]]:
-        """Return every layer's inputs and the block's output in each pass; none without room."""
+    def _all_inputs(self) -> list[Inputs]:
+        """Return every layer's inputs in each pass, none without room; outputs are kept too."""
         names = [
             name for name, module in self._block.named_modules() if isinstance(module, nn.Linear)
         ]
-        found: list[tuple[Inputs, Tensor]] = []
-        for run in self._runs:
+        known = len(self._outputs) == len(self._calls)
+        found: list[Inputs] = []
+        for call in self._calls:
             inputs: Inputs = {name: [] for name in names}
-            outputs: list[Tensor] = []
-            _gather_into(inputs, self._block, (), lambda to=outputs, run=run: to.append(run()))
-            found.append((inputs, outputs[0]))
-            if _bytes(inputs) * len(self._runs) > self._room:
+            run = partial(call, self._block) if known else partial(self._run, call)
+            _gather_into(inputs, self._block, (), run)
+            found.append(inputs)
+            if _bytes(inputs) * len(self._calls) > self._room:
                 return []
         return found
 

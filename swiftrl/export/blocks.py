@@ -6,8 +6,8 @@ hold little more than a block's weights and the Hessians of its layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,49 +17,22 @@ from torch import Tensor, nn
 from swiftrl.core import log
 from swiftrl.core.errors import ExportError
 from swiftrl.export.beside import Beside, follows_original
-from swiftrl.export.calibration import Pass
+from swiftrl.export.block_work import BlockWork
 from swiftrl.export.capture import Calls, run_block
-from swiftrl.export.config import QuantConfig
 from swiftrl.export.finite import where_not_finite
-from swiftrl.export.folding import FoldCache, scale_inputs
-from swiftrl.export.layer_error import relative_error
-from swiftrl.export.layers import Blocks
-from swiftrl.export.method import Gatherer, Plan
+from swiftrl.export.folding import scale_inputs
+from swiftrl.export.job import Job
+from swiftrl.export.method import Gatherer, one_by_one
 from swiftrl.export.placing import placed
+from swiftrl.export.replay import Replay, blanked, shape_of
 from swiftrl.export.stages import Stage, behind, gather, trace
-from swiftrl.export.work_folder import DoneBlock, WorkFolder
-from swiftrl.quant.hessian import Hessian
+from swiftrl.export.work_folder import DoneBlock
 
 __all__ = ["Job", "quantise_blocks"]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is quantised, how and on which rows.
-
-    Attributes:
-        model: of transformers; its layers' weights change in place.
-        blocks: its blocks and their layers.
-        plan: method and format.
-        config: the settings.
-        rows: passes that calibrate.
-        device: where blocks run.
-        keep: where they lie otherwise, and hidden states between blocks.
-        folder: where blocks that are done are kept.
-        folds: where blocks of each kind take scales (AWQ), filled as they come.
-    """
-
-    model: Any
-    blocks: Blocks
-    plan: Plan
-    config: QuantConfig
-    rows: Sequence[Pass]
-    device: torch.device
-    keep: torch.device
-    folder: WorkFolder
-    folds: FoldCache = field(default_factory=dict)
-
-
+_Found = dict[tuple[str, ...], Gatherer | None]
+"""What was gathered of the inputs of sets of layers."""
 _HESSIAN_BYTES = 8 * 2**30
 """Of Hessians that are gathered in one go."""
 
@@ -75,24 +48,28 @@ def quantise_blocks(job: Job, calls: Sequence[Calls], done: int) -> list[dict[st
     """
     records: list[dict[str, Any]] = []
     hidden = [call.first for call in calls]
-    beside = Beside(list(hidden)) if follows_original(job.plan, job.config) else None
+    beside = Beside(hidden, job.keep) if follows_original(job.plan, job.config) else None
     progress = log.Progress("quantising blocks", len(job.blocks), start=done)
     for index, block in enumerate(job.blocks.modules(job.model)):
         with placed(block, job.device):
             if beside is not None:
                 beside.take(block, index, calls, job.device)
+            runs = [
+                partial(run_block, block, index, call, state, job.device)
+                for call, state in zip(calls, hidden, strict=True)
+                if state is not None
+            ]
             if index < done:
-                finished = job.folder.load(index)
+                finished, replay = job.folder.load(index), Replay.nothing(block)
                 _restore(job, finished)
             else:
-                finished = _quantise_block(job, block, index, calls, hidden, beside)
+                finished, replay = _quantise_block(job, block, index, runs, beside)
                 job.folder.save(index, finished)
             records += finished.records
             if index + 1 < len(job.blocks):
-                for number, call in enumerate(calls):
-                    hidden[number] = _next(job, block, index, number, call, hidden[number])
+                hidden = [_next(job, index, number, run, replay) for number, run in enumerate(runs)]
                 if beside is not None:
-                    beside.advance(job.keep)
+                    beside.advance()
         for call in calls:
             call.forget(index)
         progress.update(index + 1, _note(finished.records))
@@ -105,11 +82,9 @@ def _note(records: Sequence[Mapping[str, Any]]) -> str:
     return f"error {sum(errors) / len(errors):.3g}" if errors else "nothing to do"
 
 
-def _next(
-    job: Job, block: nn.Module, index: int, number: int, call: Calls, hidden: Tensor | None
-) -> Tensor:
-    assert hidden is not None
-    output = run_block(block, index, call, hidden, job.device)
+def _next(job: Job, index: int, number: int, run: Callable[[], Tensor], replay: Replay) -> Tensor:
+    with replay.playing(number):
+        output = run()
     if not bool(torch.isfinite(output).all()):
         when = f"after block {index} was quantised"
         raise ExportError(where_not_finite(job.model, job.rows[number], when=when))
@@ -120,50 +95,93 @@ def _quantise_block(
     job: Job,
     block: nn.Module,
     index: int,
-    calls: Sequence[Calls],
-    hidden: Sequence[Tensor | None],
+    runs: Sequence[Callable[[], Tensor]],
     beside: Beside | None,
-) -> DoneBlock:
+) -> tuple[DoneBlock, Replay]:
+    """Quantise a block; return what it has become, and what it returns in each pass by now."""
     prefix = f"{job.blocks.name}.{index}."
     names = [name.removeprefix(prefix) for name in job.blocks.chosen[index]]
-    work = _Block(job, block, prefix, beside, {}, {}, [])
+    work = BlockWork(job, block, prefix)
     if not job.plan.method.reads_inputs:
         for name in names:
-            work.quantise(name, None, None)
-        return work.finished()
-    runs = [
-        partial(run_block, block, index, call, state, job.device)
-        for call, state in zip(calls, hidden, strict=True)
-        if state is not None
-    ]
+            work.quantise([name], None, None)
+        return work.finished(), Replay.nothing(block)
     stages = trace(block, names, runs)
-    if job.plan.method.scales_inputs or not job.config.true_sequential:
-        _at_once(work, stages, runs)
+    shape = shape_of(block, stages, runs[0])
+    task = _Task(work, stages, runs, Replay(block, shape, len(runs)), beside)
+    found = _scaled(task) if job.plan.method.scales_inputs else None
+    if one_by_one(job.plan, job.config):
+        _one_by_one(task)
     else:
-        _one_by_one(work, stages, runs)
+        _at_once(task, found)
     for name in sorted(set(names) - {name for stage in stages for name in stage.names}):
         work.leave(name)
-    return work.finished()
+    return work.finished(), task.replay
 
 
-def _one_by_one(work: _Block, stages: Sequence[Stage], runs: Sequence[Callable[[], Any]]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A block and all that is known of how it runs.
+
+    Attributes:
+        work: the block.
+        stages: its layers in the order in which they run.
+        runs: a forward pass of the block for each pass of calibration.
+        replay: what is known of these already.
+        beside: the original block; None if nothing is to be made good.
+    """
+
+    work: BlockWork
+    stages: Sequence[Stage]
+    runs: Sequence[Callable[[], Any]]
+    replay: Replay
+    beside: Beside | None
+
+
+def _one_by_one(task: _Task) -> None:
     """Quantise each stage on inputs that the stages before it, quantised, make."""
-    for number, stage in enumerate(stages):
-        for sets in _parts(work.block, stage.sets):
-            beside = None if stage.repeats else work.beside
-            found = _gathered(work, sets, behind(stages, number), runs, beside)
-            work.quantise_sets(sets, found, pooled=stage.repeats)
+    for number, stage in enumerate(task.stages):
+        for sets in _parts(task.work.block, stage.sets):
+            found = _gathered(task, number, sets)
+            task.work.quantise_sets(sets, found, pooled=stage.repeats)
+        task.replay.settle(number)
 
 
-def _at_once(work: _Block, stages: Sequence[Stage], runs: Sequence[Callable[[], Any]]) -> None:
-    """Quantise all stages on inputs that the block makes as it was."""
-    found = _gathered(work, [names for stage in stages for names in stage.sets], (), runs)
-    if work.job.plan.method.scales_inputs:
-        changed = scale_inputs(work.block, stages, found, runs, work.job.plan.scheme, work.folds)
-        for name in changed:
-            work.changed[work.prefix + name] = work.block.get_parameter(name).data.cpu().clone()
-    for stage in stages:
-        work.quantise_sets(stage.sets, found, pooled=stage.repeats)
+def _at_once(task: _Task, found: _Found | None) -> None:
+    """Quantise all stages on inputs that the block makes as it was.
+
+    Args:
+        task: the block.
+        found: what was gathered of these already, if it was.
+    """
+    if found is None:
+        found = _gatherers(task.work, _sets(task))
+        for run in task.runs:
+            gather(task.work.block, _takers(found), (), run)
+    for stage in task.stages:
+        task.work.quantise_sets(stage.sets, found, pooled=stage.repeats)
+
+
+def _scaled(task: _Task) -> _Found:
+    """Scale the inputs of a block's layers; return what was gathered of them, scaled too.
+
+    The inputs are those of the original where it runs beside.
+    """
+    work, job = task.work, task.work.job
+    found = _gatherers(work, _sets(task))
+    if task.beside is not None:
+        task.beside.observe(_takers(found))
+    else:
+        for run in task.runs:
+            gather(work.block, _takers(found), (), run)
+    work.change(scale_inputs(work.block, task.stages, found, task.runs, job.plan.scheme, job.folds))
+    if task.beside is not None:
+        task.beside.take_scaled(work.block)
+    return found
+
+
+def _sets(task: _Task) -> list[tuple[str, ...]]:
+    return [names for stage in task.stages for names in stage.sets]
 
 
 def _parts(
@@ -176,110 +194,46 @@ def _parts(
         yield sets[start : start + many]
 
 
-def _gathered(
-    work: _Block,
-    sets: Sequence[tuple[str, ...]],
-    until: Sequence[str],
-    runs: Sequence[Callable[[], Any]],
-    beside: Beside | None = None,
-) -> dict[tuple[str, ...], Gatherer | None]:
-    """Return what was gathered of the inputs of each set of layers."""
+def _gatherers(work: BlockWork, sets: Sequence[tuple[str, ...]]) -> _Found:
     method, config = work.job.plan.method, work.job.config
-    found: dict[tuple[str, ...], Gatherer | None] = {}
+    found: _Found = {}
     for names in sets:
         layer: Any = work.block.get_submodule(names[0])
         found[names] = method.gatherer(layer, config)
-    takers = {names[0]: taker.add for names, taker in found.items() if taker is not None}
-    for number, run in enumerate(runs):
-        both = takers if beside is None else beside.takers(number, takers, until)
-        gather(work.block, both, until, run)
     return found
 
 
-def pool(found: Iterable[Gatherer | None]) -> Hessian | None:
-    """Return the Hessian of all tokens that several saw; None if there are none."""
-    known = [item for item in found if isinstance(item, Hessian)]
-    if not known:
-        return None
-    total = Hessian.empty(known[0].sum_II.shape[0], known[0].sum_II.device)
-    for item in known:
-        total.sum_II += item.sum_II
-        total.tokens += item.tokens
-    return total
+def _takers(found: _Found) -> dict[str, Callable[[Tensor], None]]:
+    return {names[0]: taker.add for names, taker in found.items() if taker is not None}
 
 
-@dataclass
-class _Block:
-    """A block in work: what its layers have become so far."""
+def _gathered(task: _Task, number: int, sets: Sequence[tuple[str, ...]]) -> _Found:
+    """Return what was gathered of the inputs of sets of a stage's layers."""
+    work, stage, until = task.work, task.stages[number], behind(task.stages, number)
+    found = _gatherers(work, sets)
+    takers, keeper = _takers(found), task.replay.keeper(number)
+    # Experts run one after another: how many a pass reaches, and which last, is not known.
+    calls = 0 if stage.repeats else task.replay.calls(list(takers))
+    unread = [n for later in task.stages[number:] for n in later.names] if stage.repeats else []
+    for place, run in enumerate(task.runs):
+        each = takers
+        if task.beside is not None and not stage.repeats:
+            each = task.beside.takers(place, takers, until)
+        each = {name: _both(take, keeper.get(name)) for name, take in each.items()}
+        with task.replay.playing(place), blanked(work.block, unread):
+            gather(work.block, each, until, run, calls=calls)
+    return found
 
-    job: Job
-    block: nn.Module
-    prefix: str
-    beside: Beside | None
-    packed: dict[str, Tensor]
-    changed: dict[str, Tensor]
-    records: list[dict[str, Any]]
 
-    @property
-    def folds(self) -> FoldCache:
-        """What blocks of one kind have in common."""
-        return self.job.folds
+def _both(
+    one: Callable[[Tensor], None], other: Callable[[Tensor], None] | None
+) -> Callable[[Tensor], None]:
+    def take(inputs: Tensor) -> None:
+        one(inputs)
+        if other is not None:
+            other(inputs)
 
-    def quantise_sets(
-        self,
-        sets: Sequence[tuple[str, ...]],
-        found: Mapping[tuple[str, ...], Gatherer | None],
-        *,
-        pooled: bool,
-    ) -> None:
-        """Quantise the layers of some sets.
-
-        Args:
-            sets: of layers that share an input.
-            found: what was gathered of each.
-            pooled: they are experts: what all of them saw stands in where one saw little.
-        """
-        together = pool(found[names] for names in sets) if pooled else None
-        for names in sets:
-            for name in names:
-                self.quantise(name, found[names], together)
-
-    def quantise(self, name: str, gathered: Gatherer | None, pooled: Gatherer | None) -> None:
-        """Quantise one layer: its weight becomes what a reader of the file will compute with."""
-        plan, full = self.job.plan, self.prefix + name
-        layer: Any = self.block.get_submodule(name)
-        before = layer.weight.data
-        if not bool(torch.isfinite(before).all()):
-            raise ExportError(
-                f"{full}: its weight holds NaN or infinity; the model's files are damaged, or "
-                "its training diverged."
-            )
-        rounded = plan.method.quantise(before, gathered, pooled, plan.scheme, self.job.config)
-        tensors = plan.format.pack(rounded, plan.scheme)
-        after = plan.format.dequantise(tensors, plan.scheme, before.dtype)
-        tokens = int(gathered.tokens) if isinstance(gathered, Hessian) else None
-        hessian = gathered.mean() if isinstance(gathered, Hessian) and tokens else None
-        self.records.append(
-            {
-                "layer": full,
-                "relative_error": relative_error(before, after, hessian),
-                "error_of": "weights" if hessian is None else "outputs",
-                "tokens": tokens,
-            }
-        )
-        layer.weight.data = after
-        self.packed |= {f"{full}.{end}": tensor.cpu() for end, tensor in tensors.items()}
-
-    def leave(self, name: str) -> None:
-        """Let a layer be whose inputs are not known, since its weight is read by other code."""
-        log.warn(
-            f"{self.prefix}{name} stays as it is: no calibration row calls it as a layer, so that "
-            "its inputs are not known."
-        )
-
-    def finished(self) -> DoneBlock:
-        """Return the block as the folder keeps it."""
-        return DoneBlock(self.packed, self.changed, self.records)
+    return take
 
 
 def _restore(job: Job, done: DoneBlock) -> None:

@@ -32,8 +32,11 @@ __all__ = ["BUILTIN", "Pass", "Samples", "draw_samples", "passes"]
 
 BUILTIN = ("builtin:instructions", "builtin:pretrain")
 BUILTIN_PICTURES = "builtin:vl-instructions"
-_LEAST_TOKENS = 512
-"""Of a pass, if there are so many: a processor is busy with them."""
+_LEAST_TOKENS = 256
+"""Of a pass, if there are so many: a processor is busy with them.
+
+Rows of one pass attend behind a mask, in a time that grows by its square; more would only cost.
+"""
 
 
 @dataclass(frozen=True, slots=True)

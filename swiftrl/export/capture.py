@@ -71,6 +71,9 @@ def capture(
 ) -> list[Calls]:
     """Run a model and keep what its blocks are called with.
 
+    The first pass runs to its end and shows that each block is called once; others end at the
+    last block, behind which nothing is kept.
+
     Args:
         model: of transformers.
         blocks: in the order in which they run.
@@ -81,18 +84,20 @@ def capture(
     Raises:
         ExportError: a row makes NaN or infinity.
     """
-    found = []
+    found: list[Calls] = []
     progress = log.Progress(name, len(rows))
     for count, row in enumerate(rows, start=1):
-        calls = Calls()
-        hooks = _listen(blocks, calls, keep)
+        calls, made = Calls(), []
+        hooks = _listen(blocks, calls, keep, made, stops=count > 1)
         try:
-            output = model(**row.arguments(model), use_cache=False).logits
-            if not bool(torch.isfinite(output).all()):
-                raise ExportError(where_not_finite(model, row))
+            made.append(model(**row.arguments(model), use_cache=False).logits)
+        except _LastBlock:
+            pass
         finally:
             for hook in hooks:
                 hook.remove()
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in made):
+            raise ExportError(where_not_finite(model, row))
         _check_order(calls, blocks, model)
         found.append(calls)
         progress.update(count)
@@ -100,20 +105,29 @@ def capture(
     return found
 
 
-def _listen(blocks: Sequence[nn.Module], calls: Calls, keep: torch.device) -> list[Any]:
-    """Attach what fills `calls`; returns handles."""
+class _LastBlock(Exception):
+    """A pass has come as far as it has to."""
+
+
+def _listen(
+    blocks: Sequence[nn.Module],
+    calls: Calls,
+    keep: torch.device,
+    made: list[Tensor],
+    *,
+    stops: bool,
+) -> list[Any]:
+    """Attach what fills `calls`; returns handles.
+
+    Args:
+        blocks: in the order in which they run.
+        calls: filled.
+        keep: device on which tensors are kept.
+        made: given the hidden states that the last block reads.
+        stops: end the pass there.
+    """
     moved: dict[int, tuple[Any, Any]] = {}
     last: list[Tensor] = []
-
-    def kept(value: Any) -> Any:
-        """Copy once what all blocks share: masks, positions."""
-        if isinstance(value, Tensor):
-            if id(value) not in moved:
-                moved[id(value)] = (value, value.to(keep))
-            return moved[id(value)][1]
-        if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-            return type(value)(kept(item) for item in value)
-        return {k: kept(v) for k, v in value.items()} if isinstance(value, dict) else value
 
     def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kwargs = dict(kwargs)
@@ -128,7 +142,11 @@ def _listen(blocks: Sequence[nn.Module], calls: Calls, keep: torch.device) -> li
         else:
             same = hidden is last[0] or torch.equal(hidden, last[0])
             calls.added.append(None if same else (hidden - last[0]).to(keep))
-        calls.arguments.append((kept(args), kept(kwargs)))
+        calls.arguments.append((_kept(args, moved, keep), _kept(kwargs, moved, keep)))
+        if module is blocks[-1]:
+            made.append(hidden)
+            if stops:
+                raise _LastBlock
 
     def after(module: nn.Module, args: Any, output: Any) -> None:
         last[:] = [hidden_of(output)]
@@ -137,10 +155,24 @@ def _listen(blocks: Sequence[nn.Module], calls: Calls, keep: torch.device) -> li
         handle
         for block in blocks
         for handle in (
-            block.register_forward_pre_hook(before, with_kwargs=True),
+            # Ahead of what brings a block to the device, since a pass may end here.
+            block.register_forward_pre_hook(before, with_kwargs=True, prepend=True),
             block.register_forward_hook(after),
         )
     ]
+
+
+def _kept(value: Any, moved: dict[int, tuple[Any, Any]], keep: torch.device) -> Any:
+    """Return tensors on `keep`, those that all blocks share (masks, positions) copied once."""
+    if isinstance(value, Tensor):
+        if id(value) not in moved:
+            moved[id(value)] = (value, value.to(keep))
+        return moved[id(value)][1]
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_kept(item, moved, keep) for item in value)
+    if isinstance(value, dict):
+        return {key: _kept(item, moved, keep) for key, item in value.items()}
+    return value
 
 
 def _check_order(calls: Calls, blocks: Sequence[nn.Module], model: Any) -> None:

@@ -54,16 +54,23 @@ class QuantConfig:
     )
     damp_percent: float | None = setting(
         None,
-        "GPTQ: added to the Hessian's diagonal, as a share of its mean. Unset: the method's own.",
+        "GPTQ, AWQ: added to the Hessian's diagonal, as a share of its mean. Unset: the method's "
+        "own.",
     )
     true_sequential: bool = setting(
         True, "Layers of a block see the outputs of those before them already quantised."
     )
     gptaq: bool = setting(
         True,
-        "GPTQ: layers also make good what the layers before them lost (GPTAQ, arXiv:2504.02692); "
-        "needs --true_sequential, a second run of every calibration row and room for a copy of a "
-        "block.",
+        "GPTQ, AWQ: layers also make good what the layers before them lost (GPTAQ, "
+        "arXiv:2504.02692); needs --true_sequential, a second run of every calibration row and "
+        "room for a copy of a block.",
+    )
+    awq_rounding: str = setting(
+        "gptq",
+        "AWQ: how weights are rounded once they are scaled: gptq (each error made good by later "
+        "weights, as by --quant_method gptq) or nearest (as in AWQ's paper).",
+        choices=("gptq", "nearest"),
     )
     quant_n_samples: int = setting(256, "Rows that calibrate.")
     quant_batch_size: int = setting(

@@ -18,7 +18,7 @@ from swiftrl.quant.scheme import Scheme
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["METHODS", "Gatherer", "Method", "Plan", "plan_of"]
+__all__ = ["METHODS", "Gatherer", "Method", "Plan", "one_by_one", "plan_of"]
 
 
 class Gatherer(Protocol):
@@ -109,6 +109,12 @@ class Plan:
             f"groups of {self.scheme.group_size}"
         )  # fmt: skip
         return f"{self.name} in {self.scheme.bits} bits, {group}, format {self.form}"
+
+
+def one_by_one(plan: Plan, config: QuantConfig) -> bool:
+    """Return whether layers are quantised on inputs that layers before them, quantised, make."""
+    to_nearest = plan.method.scales_inputs and config.awq_rounding == "nearest"
+    return plan.method.reads_inputs and config.true_sequential and not to_nearest
 
 
 def plan_of(config: QuantConfig) -> Plan:

@@ -140,22 +140,30 @@ def gather(
     takers: Mapping[str, Callable[[Tensor], None]],
     until: Sequence[str],
     run: Callable[[], Any],
+    *,
+    calls: int = 0,
 ) -> None:
-    """Run a block and hand the inputs [N, I] of some of its layers on.
+    """Run a block and hand the inputs [..., I] of some of its layers on.
 
     Args:
         block: the block.
         takers: what takes a layer's inputs, by its name in the block.
         until: the run ends as soon as one of these layers is reached; empty to run to the end.
         run: the forward pass.
+        calls: inputs after which the run ends; 0 if it is not known how many there are.
     """
+    taken = 0
 
     def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
         raise _Reached
 
     def listen(take: Callable[[Tensor], None]) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-            take(args[0].reshape(-1, args[0].shape[-1]))
+            nonlocal taken
+            take(args[0])
+            taken += 1
+            if taken == calls:
+                raise _Reached
 
         return hook
 

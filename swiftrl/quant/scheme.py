@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from swiftrl.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 __all__ = ["QuantWeight", "Scheme"]
@@ -63,6 +65,16 @@ class QuantWeight:
     scales: torch.Tensor
     zeros: torch.Tensor
     group_of: torch.Tensor | None = None
+
+    def split(self, outputs: Sequence[int]) -> list[QuantWeight]:
+        """Return the weights of several layers that were rounded as one, by their outputs."""
+        parts = zip(
+            self.codes.split(list(outputs)),
+            self.scales.split(list(outputs)),
+            self.zeros.split(list(outputs)),
+            strict=True,
+        )
+        return [QuantWeight(codes, scales, zeros, self.group_of) for codes, scales, zeros in parts]
 
     def dequantise(self, dtype: torch.dtype) -> torch.Tensor:
         """Return the weight [O, I]; products are taken in float32, rounded once."""

@@ -39,7 +39,7 @@ def test_layers_are_given_what_the_original_reads(room):
     model, untouched = make_model("Qwen3"), make_model("Qwen3")
     hidden = [torch.randn(1, tokens, 32) for tokens in (5, 7)]
     calls = [calls_of(model, states) for states in hidden]
-    beside = Beside(hidden, room)
+    beside = Beside(hidden, CPU, room)
     for index, block in enumerate(model.model.layers):
         beside.take(block, index, calls, CPU)
         torch.nn.utils.vector_to_parameters(
@@ -54,4 +54,4 @@ def test_layers_are_given_what_the_original_reads(room):
                 wanted, _ = read_by(same, hidden[number], call, index, name)
                 assert torch.equal(seen[0], wanted)
         hidden = [read_by(same, h, c, index, name)[1] for h, c in zip(hidden, calls, strict=True)]
-        beside.advance(CPU)
+        beside.advance()

@@ -92,6 +92,17 @@ def test_making_good_what_earlier_layers_lost_helps(tmp_path):
     assert report(tmp_path / "true")["kl"] < 0.95 * report(tmp_path / "false")["kl"]
 
 
+def test_awq_rounds_as_gptq_does_unless_told_otherwise(tmp_path):
+    """Scales and both ways of rounding each lose less than plain rounding."""
+    words = [*MODEL, "--quant_eval_samples", "64", "--quant_format", "awq"]
+    export(tmp_path / "rtn", *words, "--quant_method", "rtn")
+    for chosen in ("gptq", "nearest"):
+        export(tmp_path / chosen, *words, "--quant_method", "awq", "--awq_rounding", chosen)
+    plain, good, nearest = (report(tmp_path / n)["kl"] for n in ("rtn", "gptq", "nearest"))
+    assert good < 0.4 * plain
+    assert nearest < 0.9 * plain
+
+
 def test_a_result_too_far_away_is_refused_unless_forced(tmp_path, capsys):
     words = [*MODEL, "--quant_method", "rtn", "--quant_bits", "2"]
     export(tmp_path / "far", *words, code=2)
@@ -112,6 +123,7 @@ def test_a_result_too_far_away_is_refused_unless_forced(tmp_path, capsys):
         (["--quant_method", "gptq", "--group_size", "0"], "expected 1 or more, or -1"),
         (["--quant_method", "gptq", "--group_size", "256"], "--group_size 128 is the largest"),
         (["--quant_method", "gptq", "--damp_percent", "7"], "expected 0 up to 1"),
+        (["--quant_method", "awq", "--damp_percent", "7"], "expected 0 up to 1"),
         (["--quant_method", "gptq", "--quant_n_samples", "0"], "--quant_n_samples 0"),
         (["--quant_method", "gptq", "--dataset", "absent.jsonl"], "absent.jsonl"),
         (["--quant_method", "rtn", "--quant_bits", "3", "--quant_format", "awq"], "awq"),

@@ -1,12 +1,14 @@
-"""AWQ: inputs scaled so that loud ones lose less, then every weight to its nearest grid point."""
+"""AWQ: inputs scaled so that loud ones lose less, then weights rounded as by GPTQ or to nearest."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.export.config import QuantConfig
-from swiftrl.export.method import Gatherer
+from swiftrl.export.method import METHODS, Gatherer
 from swiftrl.quant.awq import awq
 from swiftrl.quant.grid import round_to_nearest
 from swiftrl.quant.hessian import Hessian
@@ -16,9 +18,13 @@ __all__ = ["METHOD"]
 
 
 class Awq:
-    """Scales are found before (`export.folding`); here weights are rounded on the best grids."""
+    """Scales are found before (`export.folding`); here weights are rounded on the best grids.
 
-    summary = "inputs scaled so that loud ones lose less, then the nearest grid point (AWQ)"
+    The paper rounds to the nearest. What files hold is the same either way: scales, zero points
+    and integers.
+    """
+
+    summary = "inputs scaled so that loud ones lose less (AWQ), then rounded as by gptq"
     formats = ("awq", "gptq_v2", "gptq")
     bits = (4, 8, 3, 2)
     reads_inputs = True
@@ -35,7 +41,7 @@ class Awq:
         if config.desc_act:
             raise ConfigError("--desc_act: columns are not ordered by awq; leave it, or use gptq.")
         symmetric = form == "gptq" if config.symmetric is None else config.symmetric
-        return Scheme(bits, config.group_size, symmetric)
+        return METHODS.get("gptq").scheme(replace(config, symmetric=symmetric), bits, form)
 
     def gatherer(self, layer: torch.nn.Linear, config: QuantConfig) -> Hessian:
         """Return an empty Hessian."""
@@ -50,6 +56,8 @@ class Awq:
         config: QuantConfig,
     ) -> QuantWeight:
         """Return the rounded weight."""
+        if config.awq_rounding == "gptq":
+            return METHODS.get("gptq").quantise(weight, gathered, pooled, scheme, config)
         known = gathered if isinstance(gathered, Hessian) and int(gathered.tokens) else pooled
         if not isinstance(known, Hessian) or not int(known.tokens):
             return round_to_nearest(weight, scheme)
