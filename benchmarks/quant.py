@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -68,10 +69,25 @@ CONTESTANTS = [
     _ours("GPTQ, act-order", "gptq", "--desc_act", "true"),
     _theirs("GPTQ, act-order", method="gptq", desc_act=True, act_group_aware=False),
     _ours("round to nearest", "rtn", "--quant_format", "awq"),
+    _ours("AWQ, to nearest", "awq", "--awq_rounding", "nearest"),
     _ours("AWQ", "awq"),
     _theirs("AWQ", method="awq"),
 ]
 """Those with one name are compared with each other."""
+
+
+class Failed(SystemExit):
+    """A program ended with an error.
+
+    Attributes:
+        reason: its last words.
+    """
+
+    def __init__(self, log: Path) -> None:
+        lines = [line.strip() for line in log.read_text().splitlines() if line.strip()]
+        errors = [n for n, line in enumerate(lines) if re.match(r"[\w.]*Error\b", line)]
+        self.reason = " ".join(lines[errors[-1] :] if errors else lines[-1:])[:160]
+        super().__init__(f"{self.reason}\nsee {log}")
 
 
 def variables() -> dict[str, str]:
@@ -89,7 +105,7 @@ def run(words: list[str], folder: Path, log: Path) -> dict[str, float]:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(words)}\nfailed; see {log}")
+        raise Failed(log)
     return {"cpu_s": used.ru_utime + used.ru_stime, "peak_gib": used.ru_maxrss * 1024 / GIB}
 
 
@@ -135,7 +151,10 @@ def quantise(
         rows = str(folder / "calibration.json")
         settings = json.dumps(json.loads(one.words[0]) | {"group_size": group})
         words = [environments.create("quant"), program, model, rows, str(target), settings]
-    return run(words, folder, folder / f"{name}.log") | {"folder": str(target)}
+    try:
+        return run(words, folder, folder / f"{name}.log") | {"folder": str(target)}
+    except Failed as failed:
+        return {"failed": failed.reason}
 
 
 def measure(shape: str, chosen: list[Contestant], group: int, repeats: int) -> list[dict[str, Any]]:
@@ -148,7 +167,8 @@ def measure(shape: str, chosen: list[Contestant], group: int, repeats: int) -> l
         for one, found in zip(chosen, used, strict=True):
             found.append(quantise(one, model, flags, group, folder))
     program = str(HERE / "quant_score.py")
-    folders = [f"nearest:{group}", *(found[0]["folder"] for found in used)]
+    done = [found for found in used if "failed" not in found[0]]
+    folders = [f"nearest:{group}", *(found[0]["folder"] for found in done)]
     scored = subprocess.run(
         [sys.executable, program, model, str(folder / "held_out.json"), *folders],
         env=variables(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True,
@@ -156,18 +176,17 @@ def measure(shape: str, chosen: list[Contestant], group: int, repeats: int) -> l
     scores = [json.loads(line) for line in scored.stdout.splitlines()]
     plain = {"who": "papers' baseline", "method": "min-max to nearest"}
     records = [plain | {"shape": shape, "group": group} | scores[0]]
-    for one, found, lost in zip(chosen, used, scores[1:], strict=True):
-        records.append(
-            {
-                "shape": shape,
-                "group": group,
-                "who": one.who,
-                "method": one.method,
-                **lost,
-                "cpu_s": statistics.median(turn["cpu_s"] for turn in found),
-                "peak_gib": max(turn["peak_gib"] for turn in found),
-            }
-        )
+    losses = iter(scores[1:])
+    for one, found in zip(chosen, used, strict=True):
+        record = {"shape": shape, "group": group, "who": one.who, "method": one.method}
+        if "failed" in found[0]:
+            records.append(record | found[0])
+            continue
+        costs = {
+            "cpu_s": statistics.median(turn["cpu_s"] for turn in found),
+            "peak_gib": max(turn["peak_gib"] for turn in found),
+        }
+        records.append(record | next(losses) | costs)
     return records
 
 
@@ -189,6 +208,10 @@ def table(records: list[dict[str, Any]], imports: dict[str, dict[str, float]]) -
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for record in records:
+        start = f"| {record['shape']} | {record['method']} | {record['who']} |"
+        if "failed" in record:
+            lines.append(f"{start} failed: {record['failed']} | | | | | | |")
+            continue
         layer = "" if record["layer_error"] is None else f"{record['layer_error']:.4f}"
         # Texts that random models sample are read as other tokens: no perplexity of their own.
         perplexity = (
@@ -201,8 +224,8 @@ def table(records: list[dict[str, Any]], imports: dict[str, dict[str, float]]) -
             work = record["cpu_s"] - imports[record["who"]]["cpu_s"]
             costs = f" {record['cpu_s']:.1f} | {work:.1f} | {record['peak_gib']:.2f} |"
         lines.append(
-            f"| {record['shape']} | {record['method']} | {record['who']} | {layer} | "
-            f"{record['block_error']:.4f} | {record['kl']:.5f} | {perplexity} |{costs}"
+            f"{start} {layer} | {record['block_error']:.4f} | {record['kl']:.5f} | "
+            f"{perplexity} |{costs}"
         )
     return "\n".join(lines)
 

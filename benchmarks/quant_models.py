@@ -37,12 +37,45 @@ COMMON = {
     "bos_token_id": None,
 }
 EXPERTS = {"num_experts_per_tok": 2, "router_jitter_noise": 0.0}
+VISION = {
+    "text_config": {key: value for key, value in COMMON.items() if key != "head_dim"}
+    | {
+        "model_type": "qwen2_5_vl_text",
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [8, 12, 12],
+        },
+    },
+    "vision_config": {
+        "depth": 2,
+        "hidden_size": 64,
+        "out_hidden_size": 256,
+        "intermediate_size": 128,
+        "num_heads": 4,
+        "patch_size": 8,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+    },
+    "vision_start_token_id": 2038,
+    "vision_end_token_id": 2039,
+    "image_token_id": 2040,
+    "video_token_id": 2041,
+    "tie_word_embeddings": False,
+    "eos_token_id": 2034,
+    "bos_token_id": None,
+    "pad_token_id": 2035,
+}
+"""Qwen2.5-VL; rows are text, and towers stay as they are for everybody."""
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": COMMON,
     "qwen2": {key: value for key, value in COMMON.items() if key != "head_dim"},
     "mixtral": COMMON | EXPERTS | {"num_local_experts": 4, "intermediate_size": 256},
     "qwen3_moe": COMMON
     | {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 128},
+    "qwen2_5_vl": VISION,
 }
 """Shapes by model type."""
 
@@ -68,7 +101,7 @@ def _fill(model: Any, chance: Any) -> None:
     for name, weight in model.named_parameters():
         if name.endswith("lm_head.weight"):
             weight.copy_(torch.randn(weight.shape, generator=chance) * 2 / weight.shape[-1] ** 0.5)
-        elif "embed" in name:
+        elif "embed" in name and weight.dim() == 2:
             shared = torch.randn((weight.shape[0], 16), generator=chance)
             mixed = shared @ torch.randn((16, weight.shape[1]), generator=chance) / 4
             weight.copy_(mixed + 0.5 * torch.randn(weight.shape, generator=chance))
@@ -86,15 +119,26 @@ def _fill(model: Any, chance: Any) -> None:
 def write_model(folder: Path, shape: str, seed: int = 0) -> None:
     """Save a random model of `SHAPES` in bfloat16, with the built-in tokenizer."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     config = AutoConfig.for_model(shape, **SHAPES[shape])
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model = model_class(shape).from_config(config, dtype=torch.float32)
     with torch.no_grad():
         _fill(model, torch.Generator().manual_seed(seed))
     model.to(torch.bfloat16).save_pretrained(folder)
     for name in TOKENIZER:
         shutil.copy(BUILTIN / "tiny-instruct" / name, folder / name)
+    if "vision_config" in SHAPES[shape]:
+        name = "preprocessor_config.json"
+        shutil.copy(BUILTIN / "tiny-vl" / name, folder / name)
+
+
+def model_class(shape: str) -> Any:
+    """Return the class of transformers that makes and reads a shape's models."""
+    import transformers
+
+    vision = "vision_config" in SHAPES[shape]
+    return transformers.AutoModelForImageTextToText if vision else transformers.AutoModelForCausalLM
 
 
 def write_text(folder: Path, target: Path, rows: int, length: int, seed: int = 0) -> None:
@@ -108,10 +152,11 @@ def write_text(folder: Path, target: Path, rows: int, length: int, seed: int = 0
         seed: of the draw.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    shape = json.loads((folder / "config.json").read_text())["model_type"]
+    model = model_class(shape).from_pretrained(folder, dtype=torch.float32)
     special = list(range(COMMON["eos_token_id"], COMMON["vocab_size"]))
     torch.manual_seed(seed)
     with target.open("w") as file:
