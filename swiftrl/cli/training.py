@@ -197,7 +197,8 @@ def _check_reference(settings: Settings, algorithm: Algorithm[Any]) -> None:
             f"--{given[0]}: this run has no reference model ({algorithm.name} as set compares with "
             "none); leave it out."
         )
-    _check_moving(settings)
+    if ReferenceConfig in settings.groups:
+        _check_moving(settings)
     if algorithm.estimates and "precompute_ref_log_probs" in given:
         raise ConfigError(
             f"--precompute_ref_log_probs: {algorithm.name} asks the reference about prompts with "
