@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import secrets
 
 from swiftrl.checking.answers import answer_part
-from swiftrl.checking.sandbox import Limits, run_program
 from swiftrl.eval.task import Item, Scored
 
-__all__ = ["LETTERS", "chosen_letter", "fenced_program", "last_number", "letter_score", "passes"]
+__all__ = ["LETTERS", "chosen_letter", "last_number", "letter_score"]
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NUMBER = re.compile(r"-?\$?\d[\d,]*(?:\.\d+)?|-?\$?\.\d+")
-_BLOCK = re.compile(r"```(?:python|py)?[^\S\n]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 
 
 def last_number(text: str) -> str | None:
@@ -53,17 +50,3 @@ def letter_score(reply: str, item: Item) -> Scored:
     letter = chosen_letter(reply, len(item.choices))
     gold = None if item.gold is None else LETTERS[item.gold]
     return Scored({"acc": None if gold is None else float(letter == gold)}, letter)
-
-
-def fenced_program(reply: str) -> str | None:
-    """Return the first fenced block of a reply's answer, or None."""
-    found = _BLOCK.search(answer_part(reply))
-    return found[1] if found else None
-
-
-def passes(program: str, time_s: float = 10.0) -> bool:
-    """Say whether a program runs to its end, in a process with limits."""
-    # Reaching the end is shown by a word made for this run: sys.exit(0) doesn't write it.
-    word = secrets.token_hex(16)
-    outcome = run_program(f"{program}\n\nprint({word!r})\n", limits=Limits(time_s))
-    return outcome.exit_code == 0 and outcome.stdout.rstrip().endswith(word)

@@ -92,6 +92,7 @@ class Task:
         max_tokens: of a reply.
         metrics: all that `score` gives.
         runs_programs: the model's programs are run.
+    needs: a module, and the extra that brings it, which scoring takes.
     """
 
     summary: str
@@ -108,6 +109,7 @@ class Task:
     stop: tuple[str, ...] = ()
     max_tokens: int = 512
     runs_programs: bool = False
+    needs: tuple[str, str] | None = None
 
 
 TASKS: Registry[Task] = Registry("evaluation task", "swiftrl.eval.tasks", "TASK")

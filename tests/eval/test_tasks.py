@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from swiftrl.eval.answers import chosen_letter, fenced_program, last_number
+from swiftrl.checking.programs import fenced_blocks
+from swiftrl.eval.answers import chosen_letter, last_number
 from swiftrl.eval.choices import as_chat, judged
 from swiftrl.eval.rows import items_of
 from swiftrl.eval.runner import prompt_of
@@ -40,12 +41,21 @@ ROWS = {
     "general_mcq": {"id": 1, "question": "Which is even?", "A": "3", "B": "4", "C": "5",
                     "answer": "B"},
     "general_qa": {"query": "Capital of France?", "response": "Paris"},
+    "math_500": {"problem": "Half of $x = 1$?", "answer": "\\frac{1}{2}", "subject": "Algebra"},
+    "bbh": {"input": "not ( True ) is", "target": "False"},
+    "ifeval": {"key": 1, "prompt": "Write in capitals and without commas.",
+               "instruction_id_list": ["change_case:english_capital",
+                                       "length_constraints:number_words"],
+               "kwargs": [{}, {"num_words": 2, "relation": "at least"}]},
 }  # fmt: skip
 RIGHT = {
     "gsm8k": "So it is 1,003.\n#### 1,003",
     "humaneval": "    return math.sqrt(x)\n",
     "mbpp": "def twice(x):\n    return x + x\n[DONE]\nmore",
     "general_qa": "Paris",
+    "math_500": "So it is $\\boxed{0.5}$.",
+    "bbh": "not True is False. So the answer is False.",
+    "ifeval": "ALL CAPITALS HERE.",
     "mmlu": "B", "cmmlu": "答案是C", "ceval": "B. 2", "arc": "Answer: (B)", "hellaswag": "A",
     "winogrande": "A.", "truthfulqa": "The answer is A", "general_mcq": "\\boxed{B}",
 }  # fmt: skip
@@ -106,8 +116,8 @@ def test_programs_of_chat_models_are_found():
     bad = "```python\ndef root(x):\n    return x\n```"
     early = "    import sys; sys.exit(0)\n"
     assert [task.score(r, item).values["pass@1"] for r in (whole, body, bad, early)] == [1, 1, 0, 0]
-    assert fenced_program("no fence") is None
-    assert fenced_program("```python\nx = 1") == "x = 1"
+    assert fenced_blocks("no fence") == []
+    assert fenced_blocks("```python\nx = 1") == ["x = 1"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from swiftrl.cli.command import Command
 from swiftrl.cli.swift_flags import why_refused
 from swiftrl.core import log
+from swiftrl.core.compat import require
 from swiftrl.core.config import Settings, setting
 from swiftrl.core.errors import ConfigError
 from swiftrl.eval.task import TASKS, Task
@@ -131,7 +132,15 @@ def _chosen(config: EvalConfig) -> dict[str, Task]:
     if config.eval_limit is not None and config.eval_limit < 1:
         raise ConfigError(f"--eval_limit {config.eval_limit}: expected at least 1, or nothing.")
     tasks = {name: _task(name) for name in dict.fromkeys(config.eval_dataset)}
-    for name, told in config.eval_dataset_args.items():
+    for name, task in tasks.items():
+        if task.needs is not None:
+            require(task.needs[0], extra=task.needs[1], purpose=f"--eval_dataset {name}")
+    _check_arguments(config.eval_dataset_args, tasks)
+    return tasks
+
+
+def _check_arguments(arguments: dict[str, dict[str, Any]], tasks: dict[str, Task]) -> None:
+    for name, told in arguments.items():
         if name not in tasks:
             raise ConfigError(f"--eval_dataset_args: {name!r} is not among --eval_dataset.")
         if not isinstance(told, dict):
@@ -147,7 +156,6 @@ def _chosen(config: EvalConfig) -> dict[str, Task]:
             ):
                 raise ConfigError(f"--eval_dataset_args: {name}: {key} {value!r}: not a number "
                                   "that can be used.")  # fmt: skip
-    return tasks
 
 
 def _sampling(config: EvalConfig) -> Any:

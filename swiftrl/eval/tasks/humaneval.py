@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import fenced_program, passes
+from swiftrl.checking.answers import answer_part
+from swiftrl.checking.programs import fenced_blocks, runs_to_its_end
 from swiftrl.eval.task import Item, Place, Scored, Task
 
 __all__ = ["TASK"]
@@ -20,14 +21,13 @@ def read(row: Mapping[str, Any]) -> Item:
 def score(reply: str, item: Item) -> Scored:
     """Run what continues the prompt, or the whole program that a chat model writes in a fence."""
     prompt, test = item.reference
-    program = fenced_program(reply)
-    if program is None:
-        program = prompt + reply
-    elif "def " in program:  # the prompt's imports and helpers may be taken for granted
-        program = f"{prompt.rpartition('def ')[0]}\n{program}"
+    blocks = fenced_blocks(answer_part(reply))
+    body = blocks[0] if blocks else reply
+    if blocks and "def " in body:  # the prompt's imports and helpers may be taken for granted
+        program = f"{prompt.rpartition('def ')[0]}\n{body}"
     else:
-        program = prompt + program
-    return Scored({"pass@1": float(passes(f"{program}\n\n{test}"))}, program)
+        program = prompt + body
+    return Scored({"pass@1": float(runs_to_its_end(f"{program}\n\n{test}"))}, program)
 
 
 TASK = Task(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import fenced_program, passes
+from swiftrl.checking.answers import answer_part
+from swiftrl.checking.programs import fenced_blocks, runs_to_its_end
 from swiftrl.eval.task import Item, Place, Scored, Task
 
 __all__ = ["TASK"]
@@ -28,8 +29,9 @@ def read(row: Mapping[str, Any]) -> Item:
 
 def score(reply: str, item: Item) -> Scored:
     """Run the program, fenced or up to the end mark, and its tests."""
-    program = fenced_program(reply) or reply.partition(END)[0]
-    return Scored({"pass@1": float(passes(f"{program}\n\n{item.reference}"))}, program)
+    blocks = fenced_blocks(answer_part(reply))
+    program = blocks[0] if blocks else reply.partition(END)[0]
+    return Scored({"pass@1": float(runs_to_its_end(f"{program}\n\n{item.reference}"))}, program)
 
 
 TASK = Task(

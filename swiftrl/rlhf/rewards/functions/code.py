@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from swiftrl.checking.answers import answer_part
+from swiftrl.checking.programs import fenced_blocks, runs_to_its_end
 from swiftrl.checking.sandbox import Limits, network_is_cut, run_program
 from swiftrl.core import log
 from swiftrl.core.errors import ConfigError
@@ -18,13 +17,11 @@ from swiftrl.rlhf.rewards.reward import RewardFunction, RewardMaker, RowFault
 
 __all__ = ["REWARD", "passed_share", "program_in"]
 
-_BLOCK = re.compile(r"```(?:python|py)?[^\S\n]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-
 
 def program_in(completion: str) -> str:
     """Return the last fenced block of the answer, or the whole answer if it has none."""
     part = answer_part(completion)
-    blocks = _BLOCK.findall(part)
+    blocks = fenced_blocks(part)
     return blocks[-1] if blocks else part
 
 
@@ -41,10 +38,7 @@ def passed_share(program: str, tests: str | list[Mapping[str, str]], limits: Lim
     if not program.strip():
         return 0.0
     if isinstance(tests, str):
-        # Reaching the end is shown by a word made for this run: sys.exit(0) doesn't write it.
-        word = secrets.token_hex(16)
-        outcome = run_program(f"{program}\n\n{tests}\n\nprint({word!r})\n", limits=limits)
-        return float(outcome.exit_code == 0 and outcome.stdout.rstrip().endswith(word))
+        return float(runs_to_its_end(f"{program}\n\n{tests}", limits))
     passed = 0
     for case in tests:
         outcome = run_program(program, case["input"], limits)
