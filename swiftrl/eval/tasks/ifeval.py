@@ -27,7 +27,7 @@ def read(row: Mapping[str, Any]) -> Item | None:
     pairs = list(zip(names, told, strict=True))
     for name, arguments in pairs:
         followed(name, "Any text.", arguments)  # arguments that do not fit are said at once
-    return Item(str(row["prompt"]), ", ".join(names), pairs)
+    return Item(str(row["prompt"]), reference=pairs)
 
 
 def score(reply: str, item: Item) -> Scored:
