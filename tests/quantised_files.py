@@ -17,7 +17,7 @@ from swiftrl.quant.scheme import Scheme
 
 
 def save_quantised(
-    folder: Path, model, name: str, scheme: Scheme, *, skip=("lm_head",), renamed=("", "")
+    folder: Path, model, name: str, scheme: Scheme, *, skip=("lm_head",), renamed=()
 ) -> Path:
     """Write `model` with linear layers in the format `name`, and leave their rounded weights in it.
 
@@ -27,7 +27,7 @@ def save_quantised(
         name: of the format.
         scheme: of the layers.
         skip: endings of layers that stay as they are.
-        renamed: a part of names, and what files have there instead.
+        renamed: parts of names, each with what files have there instead.
     """
     form, tensors, held = FORMATS.get(name), dict(model.state_dict()), []
     if split_experts(model):
@@ -45,10 +45,11 @@ def save_quantised(
     if model.config.tie_word_embeddings:
         tensors.pop("lm_head.weight", None)
     folder.mkdir()
-    contents = {
-        key.replace(*renamed) if renamed[0] else key: tensor.cpu().contiguous().clone()
-        for key, tensor in tensors.items()
-    }
+    contents = {}
+    for key, tensor in tensors.items():
+        for own, other in renamed:
+            key = key.replace(own, other)
+        contents[key] = tensor.cpu().contiguous().clone()
     save_file(contents, folder / "model.safetensors", metadata={"format": "pt"})
     config = model.config.to_dict() | {"quantization_config": form.to_config(scheme, held)}
     config["architectures"] = [type(model).__name__]

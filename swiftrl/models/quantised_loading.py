@@ -24,7 +24,7 @@ from swiftrl.models.backbone import head_of
 from swiftrl.models.dequantise import plain_linear
 from swiftrl.models.quantised import Stored, stored_as
 from swiftrl.models.quantiser import PackingQuantiser, mark_as_initialised, register
-from swiftrl.models.split_experts import split_experts
+from swiftrl.models.split_experts import SplitExperts, split_experts
 from swiftrl.quant.grouped import in_order
 from swiftrl.quant.linear import QuantLinear, of_format
 
@@ -59,7 +59,8 @@ class StoredQuantizer(PackingQuantiser):
             places = {name: file for file in opened for name in file.keys()}  # noqa: SIM118
             packed = _packed_layers(places, stored)
             self.split = any(_SPLIT in name for name in packed) and split_experts(model) > 0
-            for name, path in _model_names(model, packed).items():
+            self.renamings = _renamings(model, packed)
+            for name, path in _model_names(model, packed, self.renamings).items():
                 try:
                     model.set_submodule(path, _layer(model, path, name, places, stored))
                 except ConfigError as error:
@@ -107,13 +108,37 @@ def _packed_layers(places: Mapping[str, Any], stored: Stored) -> list[str]:
     return found
 
 
-def _model_names(model: Any, packed: Sequence[str]) -> dict[str, str]:
+def _renamings(model: Any, packed: Sequence[str]) -> list[WeightRenaming]:
+    """Return renamings of experts' layers where the files do not call them as the model's do.
+
+    GPTQModel writes Mixtral's w1, w3 and w2 as gate_proj, up_proj and down_proj.
+    """
+    experts = next((m for m in model.modules() if isinstance(m, SplitExperts)), None)
+    if experts is None:
+        return []
+    endings = {name.rpartition(".")[2] for name in packed if _SPLIT in name}
+    return [
+        WeightRenaming(rf"\.experts\.(\d+)\.{theirs}\.", rf".experts.\1.{ours}.")
+        for theirs, ours in experts.other_names().items()
+        if theirs in endings
+    ]
+
+
+def _model_names(
+    model: Any, packed: Sequence[str], more: Sequence[WeightRenaming]
+) -> dict[str, str]:
     """Return where each packed layer is in the model.
+
+    Args:
+        model: experts taken apart.
+        packed: layers as the files name them.
+        more: renamings that transformers does not know of.
 
     Raises:
         ModelError: the model has no linear layer there.
     """
-    renamings = [t for t in get_model_conversion_mapping(model) if isinstance(t, WeightRenaming)]
+    known = [t for t in get_model_conversion_mapping(model) if isinstance(t, WeightRenaming)]
+    renamings = [*known, *more]
     state = model.state_dict()
     found = {}
     for name in packed:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from transformers.core_model_loading import WeightRenaming
 from transformers.quantizers import HfQuantizer
 from transformers.quantizers.auto import (
     AUTO_QUANTIZATION_CONFIG_MAPPING,
@@ -21,10 +23,12 @@ class PackingQuantiser(HfQuantizer):
 
     Attributes:
         split: whether experts were taken apart; set before weights are read.
+        renamings: of names in the files that transformers does not know of; set before, too.
     """
 
     requires_calibration = False
     split = False
+    renamings: Sequence[WeightRenaming] = ()
 
     @property
     def is_trainable(self) -> bool:  # type: ignore[override]
@@ -36,9 +40,10 @@ class PackingQuantiser(HfQuantizer):
         return False
 
     def update_weight_conversions(self, weight_conversions: Any, model: Any) -> list[Any]:
-        """Leave out what would stack experts that are linear layers here."""
+        """Leave out what would stack experts that are linear layers here; add renamings."""
         conversions = super().update_weight_conversions(weight_conversions, model)
-        return [each for each in conversions if not (self.split and merges_experts(each))]
+        kept = [each for each in conversions if not (self.split and merges_experts(each))]
+        return [*kept, *self.renamings]
 
 
 def mark_as_initialised(layer: QuantLinear) -> None:

@@ -66,6 +66,12 @@ class SplitExperts(nn.Module):
                 expert.add_module(name, _linear(weight, requires_grad=trains))
             self.add_module(str(index), expert)
 
+    def other_names(self) -> dict[str, str]:
+        """Return what some quantisers call an expert's layers, and their names here, if others."""
+        usual, own = _Names(), self.names
+        pairs = ((usual.gate, own.gate), (usual.up, own.up), (usual.down, own.down))
+        return {theirs: ours for theirs, ours in pairs if theirs != ours}
+
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Return y_t = sum over its experts e of w_te down_e(gate(up_e(x_t))), [T, D].
 

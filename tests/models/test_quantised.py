@@ -47,7 +47,14 @@ _CASES = {
         {"num_local_experts": 4, "num_experts_per_tok": 2},
         "awq",
         Scheme(4, 16, symmetric=False),
-        {"renamed": (".mlp.", ".block_sparse_moe.")},
+        {"renamed": [(".mlp.", ".block_sparse_moe.")]},
+    ),
+    "experts by GPTQModel's names": (
+        "Mixtral",
+        {"num_local_experts": 4, "num_experts_per_tok": 2},
+        "gptq",
+        Scheme(4, 16),
+        {"renamed": [(".w1.", ".gate_proj."), (".w3.", ".up_proj."), (".w2.", ".down_proj.")]},
     ),
     "some experts left": (
         "Qwen2Moe",
