@@ -284,6 +284,7 @@ def pages() -> dict[Path, str]:
     """
     texts = yaml.safe_load((ROOT / "docs/zh/settings.yaml").read_text(encoding="utf-8"))
     plugin = (ROOT / "docs/examples/dpop.py").read_text(encoding="utf-8")
+    online = (ROOT / "docs/examples/reinforce.py").read_text(encoding="utf-8")
     made: dict[Path, str] = {}
     for language in (Language("en", ENGLISH), Language("zh", CHINESE, texts)):
         folder = ROOT / "docs" / language.code
@@ -292,7 +293,8 @@ def pages() -> dict[Path, str]:
         path = folder / "algorithms.md"
         page = path.read_text(encoding="utf-8")
         page = _between(page, "algorithms", algorithms_table(language))
-        made[path] = _between(page, "plugin", f"```python\n{plugin}```")
+        page = _between(page, "plugin", f"```python\n{plugin}```")
+        made[path] = _between(page, "online plugin", f"```python\n{online}```")
         path = folder / "templates.md"
         page = path.read_text(encoding="utf-8")
         made[path] = _between(page, "templates", templates_table(language.code))

@@ -31,6 +31,7 @@ from swiftrl.models.quantise import count_weights
 from swiftrl.models.quantised import check_trainable, section_of
 from swiftrl.models.resolve import Resolved
 from swiftrl.models.towers import prepare_full
+from swiftrl.models.value_head import add_value_head
 from swiftrl.rlhf.algorithm import Algorithm
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
@@ -308,6 +309,8 @@ def _context_length(resolved: Resolved) -> int | None:
 def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
     settings, algorithm = run.settings, run.algorithm
     model = _trainable(settings, loaded)
+    if algorithm.values:
+        add_value_head(model)
     # Counted before the weights are laid out over the processes.
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = count_weights(model)
@@ -321,6 +324,7 @@ def _policy(run: _Run, loaded: LoadedModel, template: Template) -> Policy:
         offload=settings[TrainConfig].activation_cpu_offload,
         gradient_checkpointing=settings[TrainConfig].gradient_checkpointing,
         temperature=algorithm.temperature,
+        detach_values=algorithm.values == "detached",
         pictures=picture_probe(template),
         parallel=run.parallel,
     )

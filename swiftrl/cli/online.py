@@ -19,15 +19,18 @@ from swiftrl.data.rejects import REJECTS_FILE, Reject, save_rejects
 from swiftrl.data.rows import Prompt
 from swiftrl.engine.transformers import TransformersEngine
 from swiftrl.models.config import ModelConfig
+from swiftrl.rlhf.answering import Answering
 from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.online import OnlineAlgorithm
 from swiftrl.rlhf.policy import Policy
 from swiftrl.rlhf.prompts import EncodedPrompt, Prompts, check_prompts
+from swiftrl.rlhf.reuse import Reuse
 from swiftrl.rlhf.rewards.config import RewardConfig
 from swiftrl.rlhf.rewards.load import weights_of
 from swiftrl.rlhf.rollouts import Rollouts
+from swiftrl.rlhf.run_state import default_accumulation
 from swiftrl.templates.config import TemplateConfig
 from swiftrl.templates.template import Template
 
@@ -55,6 +58,7 @@ def load_prompts(
         DataError: a bad row, or a prompt that is too long.
     """
     _refuse(settings)
+    _check_groups(settings, algorithm)
     longest = algorithm.config.max_completion_length
     check_rewards(settings, longest)
     data = settings[DataConfig]
@@ -88,6 +92,17 @@ def _refuse(settings: Settings) -> None:
         raise ConfigError(
             "--precompute_ref_log_probs true: replies are not known before they are written. "
             "Leave the flag, or set --beta 0 to do without a reference."
+        )
+
+
+def _check_groups(settings: Settings, algorithm: OnlineAlgorithm[Any]) -> None:
+    """Refuse batches that part what the algorithm compares."""
+    size, together = settings[TrainConfig].per_device_train_batch_size, algorithm.whole_groups
+    if together and size < algorithm.config.num_generations:
+        raise ConfigError(
+            f"--per_device_train_batch_size {size}: {algorithm.name} compares the replies to a "
+            f"prompt in one forward pass; expected --num_generations "
+            f"({algorithm.config.num_generations}) or more."
         )
 
 
@@ -158,9 +173,10 @@ def make_rollouts(
         longest=algorithm.config.max_completion_length,
         batch_size=config.per_device_train_batch_size,
     )
-    return Rollouts(
+    seed = config.seed if data.data_seed is None else data.data_seed
+    answering = Answering(
         prompts,
-        algorithm,
+        algorithm.config,
         policy,
         engine,
         template,
@@ -168,8 +184,22 @@ def make_rollouts(
         weights_of(rewards),
         rewards.reward_timeout,
         processes,
-        seed=config.seed if data.data_seed is None else data.data_seed,
+        seed,
+    )
+    return Rollouts(
+        answering,
+        algorithm,
+        seed=seed,
         shuffle=data.dataset_shuffle,
         micro_batch_size=config.per_device_train_batch_size,
+        reuse=_reuse(settings, algorithm, processes),
+        endless=config.max_steps not in (None, -1),
         completions=CompletionsFile(folder) if algorithm.config.log_completions else None,
     )
+
+
+def _reuse(settings: Settings, algorithm: OnlineAlgorithm[Any], processes: Processes) -> Reuse:
+    config, size = settings[TrainConfig], algorithm.config.num_generations
+    per_pass = config.per_device_train_batch_size * processes.replicas
+    accumulation = config.gradient_accumulation_steps
+    return algorithm.reuse(per_pass, accumulation or default_accumulation(per_pass, size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["QUANT", "why_refused"]
 
 ONLINE = "belongs to a part of online reinforcement learning that this version does not have " \
-    "(PPO, several updates a rollout, agents); leave it out."  # fmt: skip
+    "(agents, CHORD, asynchronous rollouts); leave it out."  # fmt: skip
 VLLM = "vLLM serves rollouts and deployment, which this version does not have; leave it out."
 SCALE = "use --device_map and --max_memory, which spread a model over all devices."
 QUANT = "belongs to swiftrl export; while loading, --quant_method nf4 or bnb quantises with " \

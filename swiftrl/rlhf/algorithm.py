@@ -42,6 +42,8 @@ class LossInputs:
             if the algorithm asks for it).
         distances: [N] what is still to be learnt from a teacher, nats, float32, with gradient, of
             algorithms that have one; `logps` then has none.
+        values: [N] float32 with gradient, what a head of values says of the state before each
+            token, of algorithms that have one.
         scores: [B, K] float32 with gradient, of algorithms with a head of scores, [N, K] of those
             that score tokens; `logps` is then empty.
         statistics: means over the whole optimizer step of what `estimate` gave, by name.
@@ -57,6 +59,7 @@ class LossInputs:
     sequence_values: Mapping[str, Tensor] = field(default_factory=dict)
     token_values: Mapping[str, Tensor] = field(default_factory=dict)
     distances: Tensor | None = None
+    values: Tensor | None = None
     scores: Tensor | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
     training: bool = True
@@ -146,6 +149,14 @@ class Algorithm(ABC, Generic[Settings]):
     def wants_collision(self) -> bool:
         """Whether `token_values` must hold "collision", log sum_v p_v^2, nats, no gradient."""
         return False
+
+    @property
+    def values(self) -> str | None:
+        """How a head of values learns beside the words'; None for algorithms without one.
+
+        "shared" with the model below it, or "detached" from that.
+        """
+        return None
 
     @property
     def coupled(self) -> bool:

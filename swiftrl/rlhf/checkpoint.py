@@ -9,6 +9,7 @@ trainable.safetensors                float32 masters by parameter name
 optimizer.safetensors                "SLOT/parameter name"
 reference.safetensors                of a reference that moves, by parameter name
 part-R-of-W.safetensors              instead of these two: the rows that process R had of them
+rollout.safetensors                  replies that are still trained on
 state.json                           counters, algorithm, each process's random state
 manifest.json                          every file's size and SHA-256, written last
 """
@@ -24,11 +25,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from swiftrl.core import log
@@ -45,6 +46,7 @@ __all__ = [
     "prune",
     "read_optimizer",
     "read_reference",
+    "read_rollout",
     "read_settings",
     "read_state",
     "read_trainable",
@@ -59,6 +61,7 @@ STATE = "trainer/state.json"
 TRAINABLE = "trainer/trainable.safetensors"
 OPTIMIZER = "trainer/optimizer.safetensors"
 REFERENCE = "trainer/reference.safetensors"
+ROLLOUT = "trainer/rollout.safetensors"
 FORMAT = 1
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -71,11 +74,13 @@ class Resumable:
         optimizer: its state, "SLOT/parameter name"; None where it is written in parts.
         state: ready for JSON.
         reference: weights of a reference that moves; None for others.
+        rollout: replies that are still trained on; empty if there are none.
     """
 
     optimizer: Mapping[str, Tensor] | None
     state: Mapping[str, Any]
     reference: Mapping[str, Tensor] | None = None
+    rollout: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def checkpoint_path(run_folder: Path, step: int) -> Path:
@@ -131,6 +136,8 @@ def write_checkpoint(
                 save_file(_savable(resumable.optimizer), temporary / OPTIMIZER)
             if resumable.reference is not None:
                 save_file(_savable(resumable.reference), temporary / REFERENCE)
+            if resumable.rollout:
+                save_file(_savable(resumable.rollout), temporary / ROLLOUT)
             _write_json(temporary / STATE, resumable.state)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         with ThreadPoolExecutor(max_workers=4) as pool:
@@ -241,6 +248,12 @@ def read_reference(folder: Path) -> StoredTensors:
             f"{folder}: has no {REFERENCE}: its run had no --sync_ref_model. Resume without it."
         )
     return StoredTensors([folder / REFERENCE])
+
+
+def read_rollout(folder: Path) -> dict[str, Tensor] | None:
+    """Return the replies that were still trained on, or None if there were none."""
+    path = folder / ROLLOUT
+    return load_file(path) if path.is_file() else None
 
 
 def _stored(folder: Path, whole: str, prefix: str) -> StoredTensors:

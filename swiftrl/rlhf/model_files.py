@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftrl.models.quiet import quiet_transformers
+from swiftrl.models.value_head import VALUE_HEAD
 
 __all__ = ["CONFIG_FILE", "is_adapter", "save_model"]
 
@@ -59,7 +60,9 @@ def save_model(
 def _save_full(model: Any, folder: Path, dtype: torch.dtype, state: Mapping[str, Tensor]) -> None:
     trained = {name for name, value in model.named_parameters() if value.requires_grad}
     before = getattr(model.config, "dtype", None)
-    model.save_pretrained(folder, state_dict=_narrowed(state, trained, dtype))
+    # A critic's head is no part of the model; checkpoints keep it beside.
+    written = {k: v for k, v in state.items() if not k.startswith(f"{VALUE_HEAD}.")}
+    model.save_pretrained(folder, state_dict=_narrowed(written, trained, dtype))
     model.config.dtype = before
     path = folder / CONFIG_FILE
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ from swiftrl.backends.products import product_dtype
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.batch import TreeBatch
 from swiftrl.models.spread import is_spread
+from swiftrl.models.value_head import value_head
 from swiftrl.rlhf.block_attention import block_kernel
 from swiftrl.rlhf.compiling import compile_layers, uncompiled
 from swiftrl.rlhf.distributed import Processes
@@ -63,6 +64,7 @@ class Policy:
         parallel: how models lie over the processes; unset, whole in each.
         compiled: compile the decoder layers of the model that trains, instead of `fused`.
         offload: keep what the backward pass needs on the host meanwhile.
+        detach_values: keep the gradient of values (`models.value_head`) from the model below.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Policy:
         parallel: Parallel | None = None,
         compiled: bool = False,
         offload: bool = False,
+        detach_values: bool = False,
     ) -> None:
         register()
         for parameter in model.parameters():
@@ -97,6 +100,7 @@ class Policy:
         # Single operations would pass by the hooks that carry values from device to device.
         self._fused = fused and not compiled and not is_spread(causal_lm(model))
         self._offload = offload
+        self._detach_values = detach_values
         self._kernels = kernels
         self._temperature = temperature
         self._group = SequenceGroup()
@@ -128,6 +132,13 @@ class Policy:
             raise ConfigError("this algorithm needs a teacher: give --teacher_model.")
         with self._offloading():
             return self._teacher.distances(self._scorer, batch)
+
+    def valued(self, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities [N] and values [N] of the states before the trained tokens."""
+        head = value_head(self.model)
+        assert head is not None
+        with self._offloading():
+            return self._scorer.valued(batch, head, detach=self._detach_values)
 
     @contextmanager
     def _offloading(self) -> Iterator[None]:

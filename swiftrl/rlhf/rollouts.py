@@ -1,261 +1,292 @@
-"""From prompts to trees of scored replies: what an optimizer step of online learning trains on.
+"""From prompts to trees of scored replies: what the optimizer steps of online learning train on.
 
-Shapes: P prompts of a step (in this process), G replies to each, B = P G, R tokens of a reply.
+Shapes: P prompts of a rollout (in this process), G replies to each, B = P G, N tokens of replies.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from swiftrl.core import log
-from swiftrl.core.errors import ModelError
-from swiftrl.engine.base import Completion, Engine
-from swiftrl.engine.rows import message_dict
-from swiftrl.engine.sampling import SamplingParams
+from swiftrl.rlhf.answering import Answering
 from swiftrl.rlhf.completions_file import CompletionsFile
 from swiftrl.rlhf.distributed import Processes
 from swiftrl.rlhf.groups import Answered, Group, batches_of, lines_of
-from swiftrl.rlhf.online import OnlineAlgorithm
+from swiftrl.rlhf.held import Block, bare, from_tensors, to_tensors
+from swiftrl.rlhf.judging import Judged, Rollout
+from swiftrl.rlhf.online import OnlineAlgorithm, Reading
 from swiftrl.rlhf.order import Feed, MicroBatch, share_of
-from swiftrl.rlhf.policy import Policy
-from swiftrl.rlhf.prompts import EncodedPrompt, Prompts
-from swiftrl.rlhf.reference import evaluating
-from swiftrl.rlhf.rewards.reward import Reward
-from swiftrl.rlhf.rewards.scoring import Scores, columns_of, score
+from swiftrl.rlhf.prompts import Prompts
+from swiftrl.rlhf.reading import check_gap, read_tokens
+from swiftrl.rlhf.reuse import ONCE, Reuse, Update
+from swiftrl.rlhf.rewards.scoring import Scores
 from swiftrl.rlhf.rollout_metrics import length_sums, reward_sums, spread_sums
-from swiftrl.rlhf.steps import Sums, evened, merged
-from swiftrl.rlhf.writing import Writer, write_replies
-from swiftrl.templates.template import Template
 
 __all__ = ["Rollouts"]
 
 FLAT_STEPS = 3
-_FAR = 2**40
-"""More prompts than any stream has, so that no two have a number in common."""
-MOST_GAP = 0.2
-"""Nats a token, on average, by which the engine may differ from the trainer."""
+_OLD: frozenset[Reading] = frozenset({"old_logps"})
 
 
 @dataclass
 class Rollouts:
-    """Feeds the trainer with what the policy writes, step by step, with the weights of the step.
+    """Feeds the trainer with what the policy writes, with the weights of the step or of one before.
 
     Attributes:
-        prompts: to answer.
-        algorithm: turns rewards into advantages.
-        policy: whose log-probabilities the engine's are held against.
-        engine: writes the replies, with the policy's own weights.
-        template: reads a prompt's pictures.
-        rewards: score them.
-        reward_weights: of each.
-        reward_timeout_s: of one call.
-        processes: those of the run.
-        seed: with a prompt's place in the stream it decides its replies.
+        answering: has prompts answered and scored.
+        algorithm: judges the replies.
+        seed: of the order of the prompts.
         shuffle: whether to permute the prompts each epoch.
         micro_batch_size: most replies of a forward pass.
+        reuse: how often a rollout is trained on.
+        endless: rollouts are whole however many rows the trainer asks for.
         completions: where replies are written; None for nowhere.
     """
 
-    prompts: Prompts
+    answering: Answering
     algorithm: OnlineAlgorithm[Any]
-    policy: Policy
-    engine: Engine
-    template: Template
-    rewards: Sequence[Reward]
-    reward_weights: Sequence[float]
-    reward_timeout_s: float
-    processes: Processes
     seed: int
     shuffle: bool
     micro_batch_size: int
+    reuse: Reuse = ONCE
+    endless: bool = False
     completions: CompletionsFile | None = None
-    _metrics: Sums = field(default_factory=Sums)
     _proved: bool = False
     _flat_steps: int = 0
+    _block: Block | None = None
+    _taken_up: list[Group] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.num_rows = len(self.prompts)
-        self.fingerprint = self.prompts.fingerprint
-        self._order = Feed(self.prompts, seed=self.seed, shuffle=self.shuffle, micro_batch_size=1)
+        prompts = self.answering.prompts
+        self.num_rows = len(prompts)
+        self.fingerprint = prompts.fingerprint
+        self._order = Feed(prompts, seed=self.seed, shuffle=self.shuffle, micro_batch_size=1)
 
     @property
     def group_size(self) -> int:
         """Replies to a prompt."""
         return self.algorithm.config.num_generations
 
+    @property
+    def processes(self) -> Processes:
+        """Those of the run."""
+        return self.answering.processes
+
+    def measure(self, held_out: Prompts) -> dict[str, float]:
+        """Return the mean rewards of the likeliest reply to each held-out prompt."""
+        return self.answering.measure(held_out)
+
+    def take_metrics(self) -> dict[str, tuple[float, float]]:
+        """Return the sums and counts since the last call."""
+        found = self.answering.metrics.values
+        self.answering.metrics.values = {}
+        return found
+
     def steps(self, start: int, stop: int, global_batch: int) -> Iterator[list[MicroBatch]]:
         """Yield this process's micro-batches of each step; replies are written when asked for.
 
         Args:
-            start: prompts consumed before.
+            start: rows consumed before, a prompt counted once in every pass.
             stop: one past the last.
             global_batch: prompts of a step over all processes.
         """
+        block = self._resumed(global_batch)
+        done_prompts = block.first if block else start // self.reuse.iterations
         if self.completions is not None and self.processes.is_main:
-            self.completions.forget(start)
-        for first in range(start, stop, global_batch):
-            yield self._step(first, min(first + global_batch, stop))
+            self.completions.forget(done_prompts + (block is not None))
+        row = start
+        while row < stop:
+            if block is None:
+                block = self._written(done_prompts, stop - row, row, global_batch)
+            for update in block.left:
+                batches = self._batches(block, update)
+                block.done += 1
+                self._block = block if block.left else None
+                yield batches
+                row += update.rows
+                if row >= stop:
+                    return
+            done_prompts, block = block.first + block.prompts, None
 
-    def take_metrics(self) -> dict[str, tuple[float, float]]:
-        """Return the sums and counts since the last call."""
-        found, self._metrics = self._metrics.values, Sums()
-        return found
+    def steps_left(self, rows: int, global_batch: int) -> int:
+        """Return how many steps the next `rows` rows make."""
+        block = self._resumed(global_batch)
+        return self.reuse.steps_left(rows, global_batch, block.left if block else None)
 
-    def measure(self, held_out: Prompts) -> dict[str, float]:
-        """Return the mean rewards of the likeliest reply to each held-out prompt."""
-        mine = share_of(0, len(held_out), self.processes.replica, self.processes.replicas)
-        prompts = [held_out[index] for index in mine]
-        media = [self._media(prompt) for prompt in prompts]
-        completions = self._write(prompts, media, mine, 1, temperature=0.0)
-        scores = self._score(prompts, completions)
-        sums = Sums()
-        sums.add(reward_sums(scores))
-        sums.add(length_sums(completions))
-        return merged(self.processes.gather(sums.values)).means()
+    def held(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must hold of the rollout at hand; every process calls this."""
+        block = self._block
+        if block is None:
+            return {}
+        everyone = self.processes.gather([bare(group) for group in block.groups])
+        return to_tensors(block, [group for part in everyone for group in part])
 
-    def _step(self, start: int, stop: int) -> list[MicroBatch]:
-        mine = share_of(start, stop, self.processes.replica, self.processes.replicas)
-        size = self.algorithm.config.num_generations
-        answered = self._answered([self._order.index_at(position) for position in mine], mine)
-        if self.algorithm.config.dynamic_sample:
-            answered = self._resampled(answered, mine)
-        scores = self._together(answered)
-        advantages = self._advantages(scores, size)
-        groups = [
-            Group(one, advantages[index * size : (index + 1) * size])
-            for index, one in enumerate(answered)
+    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `held` gave.
+
+        Raises:
+            ConfigError: it has another number of replies to a prompt.
+        """
+        (first, prompts, done), self._taken_up = from_tensors(
+            tensors, self.answering.prompts, self.group_size
+        )
+        self._block = Block(first, prompts, [], [], done)
+
+    def _resumed(self, global_batch: int) -> Block | None:
+        """Return the block at hand with this process's share of the groups taken up."""
+        block = self._block
+        if block is not None and not block.updates:
+            block.updates = self.reuse.updates_of(block.prompts, global_batch)
+            mine = set(self._share(block.first, block.prompts, global_batch))
+            block.groups = [
+                replace(group, media=self.answering.media(group.prompt))
+                for group in self._taken_up
+                if group.position in mine
+            ]
+            self._taken_up = []
+        return block
+
+    def _size(self, rows: int, global_batch: int) -> int:
+        """Return how many prompts the next rollout answers, of so many rows to come."""
+        whole = self.reuse.steps * global_batch
+        return whole if self.endless else min(whole, rows // self.reuse.iterations)
+
+    def _share(self, first: int, prompts: int, global_batch: int) -> list[int]:
+        """Return this process's places in the stream: its share of each optimizer step."""
+        replica, replicas = self.processes.replica, self.processes.replicas
+        return [
+            place
+            for start in range(0, prompts, global_batch)
+            for place in share_of(
+                first + start, first + min(start + global_batch, prompts), replica, replicas
+            )
         ]
-        self._note(groups, scores)
-        self._log(start, groups)
-        batches = batches_of(
-            groups,
-            mine.start,
+
+    def _batches(self, block: Block, update: Update) -> list[MicroBatch]:
+        if self.reuse.updates > 1:
+            main = float(self.processes.is_main)
+            self.answering.metrics.add({"staleness": (block.done * main, main)})
+        return batches_of(
+            block.groups_of(update),
             self.micro_batch_size,
             drop_cut=self.algorithm.config.overlong_filter,
+            iteration=update.iteration,
+        )
+
+    def _written(self, first: int, rows: int, row: int, global_batch: int) -> Block:
+        """Return a new rollout, judged.
+
+        Args:
+            first: prompts answered before.
+            rows: to come.
+            row: of the stream, where it begins.
+            global_batch: prompts of an optimizer step.
+        """
+        prompts = self._size(rows, global_batch)
+        answering = self.answering
+        answering.engine.policy_version = row
+        mine = self._share(first, prompts, global_batch)
+        answered = answering.answer([self._order.index_at(place) for place in mine], mine)
+        if self.algorithm.config.dynamic_sample:
+            answered = answering.resample(answered, mine)
+        groups = [Group.of(one, position) for one, position in zip(answered, mine, strict=True)]
+        read = self._read(groups)
+        if "chance" in self.algorithm.reads:
+            read["chance"] = self._chance(answered, groups)
+        judged, own = self._judge(answered, groups, read)
+        groups = _with_values(groups, judged, own, read)
+        self._note(answered, groups, first)
+        return Block(first, prompts, groups, self.reuse.updates_of(prompts, global_batch))
+
+    def _read(self, groups: Sequence[Group]) -> dict[str, Tensor]:
+        """Return what models say of this process's tokens, [N] by name."""
+        wanted = self.algorithm.reads
+        if self.reuse.updates > 1 or not self._proved:
+            wanted |= _OLD
+        read: dict[str, Tensor] = {}
+        if wanted:
+            self.processes.at("reading the replies")
+            batches = batches_of(groups, self.micro_batch_size, drop_cut=False)
+            read = read_tokens(self.answering.policy, batches, self.processes, wanted)
+        read["engine_logps"] = _joined(
+            [array for group in groups for array in group.token_values["engine_logps"]]
         )
         if not self._proved:
-            self._prove(batches)
-        return batches
+            check_gap(read["old_logps"], read["engine_logps"], self.processes)
+            self._proved = True
+            if self.reuse.updates == 1 and "old_logps" not in self.algorithm.reads:
+                del read["old_logps"]
+        return read
 
-    def _answered(self, indices: Sequence[int], numbers: Sequence[int]) -> list[Answered]:
-        """Return prompts with replies and scores; `numbers` and the seed decide the replies."""
-        size = self.algorithm.config.num_generations
-        prompts = [self.prompts[index] for index in indices]
-        began = time.monotonic()
-        media = [self._media(prompt) for prompt in prompts]
-        completions = self._write(prompts, media, numbers, size, self.algorithm.config.temperature)
-        wrote = time.monotonic()
-        scores = self._score(prompts, completions)
-        self._note_time(completions, wrote - began, time.monotonic() - wrote)
-        parts = zip(
-            prompts,
-            media,
-            completions,
-            scores.values.split(size),
-            scores.total.split(size),
-            strict=True,
-        )
-        return [Answered(*part) for part in parts] if prompts else []
-
-    def _resampled(self, answered: list[Answered], mine: range) -> list[Answered]:
-        """Put other prompts in the place of those that teach nothing.
-
-        They come from a permutation of their own, at the same place of the stream, so that they
-        do not depend on how the step is divided, nor on what came before.
-        """
-        asked = len(answered)
-        for attempt in range(1, self.algorithm.config.max_resample_times + 1):
-            flat = [index for index, one in enumerate(answered) if not one.teaches]
-            # Every process writes as often as the others, be it nothing.
-            if not self.processes.most(len(flat)):
-                break
-            order = Feed(self.prompts, seed=self.seed + attempt, shuffle=True, micro_batch_size=1)
-            indices = [order.index_at(mine[index]) for index in flat]
-            numbers = [attempt * _FAR + mine[index] for index in flat]
-            asked += len(flat)
-            for index, one in zip(flat, self._answered(indices, numbers), strict=True):
-                answered[index] = one if one.teaches else answered[index]
-        self._metrics.add({"prompts_per_group": (float(asked), float(len(answered)))})
-        return answered
-
-    def _together(self, answered: Sequence[Answered]) -> Scores:
-        names = tuple(reward.name for reward in self.rewards)
-        if not answered:
-            return Scores(names, torch.zeros(0, len(names)), torch.zeros(0))
-        return Scores(
-            names,
-            torch.cat([one.values for one in answered]),
-            torch.cat([one.total for one in answered]),
+    def _chance(self, answered: Sequence[Answered], groups: Sequence[Group]) -> Tensor:
+        """Return [N] numbers from 0 to 1."""
+        return _joined(
+            [
+                np.random.default_rng([self.seed, one.number, sample]).random(
+                    len(reply), np.float32
+                )
+                for one, group in zip(answered, groups, strict=True)
+                for sample, reply in enumerate(group.replies)
+            ]
         )
 
-    def _write(
-        self,
-        prompts: Sequence[EncodedPrompt],
-        media: Sequence[Mapping[str, Any]],
-        numbers: Sequence[int],
-        n: int,
-        temperature: float,
-    ) -> list[list[Completion]]:
-        self.processes.at("writing the replies")
-        config = self.algorithm.config
-        sampling = SamplingParams(
-            temperature=temperature,
-            top_p=config.top_p,
-            top_k=config.top_k,
-            max_tokens=config.max_completion_length,
-            stop=tuple(config.stop_words),
-            seed=self.seed,
-        )
-        return write_replies(
-            Writer(self.engine, self.policy.generating),
-            self.processes,
-            [prompt.token_ids for prompt in prompts],
-            media,
-            sampling,
-            numbers=numbers,
-            n=n,
-        )
-
-    def _media(self, prompt: EncodedPrompt) -> dict[str, Any]:
-        return self.template.media_tensors(prompt.row.conversation)
-
-    def _score(
-        self, prompts: Sequence[EncodedPrompt], completions: Sequence[Sequence[Completion]]
-    ) -> Scores:
-        self.processes.at("scoring the replies")
-        replies = [
-            (prompt.row, reply)
-            for prompt, written in zip(prompts, completions, strict=True)
-            for reply in written
-        ]
-        columns = columns_of([row.extra for row, _ in replies])
-        columns["completion_ids"] = [list(reply.token_ids) for _, reply in replies]
-        return self.processes.sequence.once(
-            lambda: score(
-                self.rewards,
-                self.reward_weights,
-                [list(map(message_dict, row.conversation.messages)) for row, _ in replies],
-                [reply.text for _, reply in replies],
-                columns,
-                timeout_s=self.reward_timeout_s,
-                origins=[row.origin for row, _ in replies],
-            )
+    def _judge(
+        self, answered: Sequence[Answered], groups: Sequence[Group], read: Mapping[str, Tensor]
+    ) -> tuple[Judged, tuple[slice, slice]]:
+        """Return the judgement on the whole rollout, and which replies and tokens are own."""
+        greedy = self.answering.greedy(answered) if self.algorithm.greedy else None
+        lengths = [len(reply) for group in groups for reply in group.replies]
+        mine = {
+            "total": [one.total for one in answered],
+            "values": [one.values for one in answered],
+            "lengths": lengths,
+            "cut": [cut for group in groups for cut in group.cut],
+            "greedy": greedy,
+            "read": dict(read),
+        }
+        everyone = self.processes.gather(mine)
+        rollout = self._whole(everyone)
+        judged = self.algorithm.judge(rollout)
+        self._warn_of_flat_steps(bool(judged.sequence_values["advantages"].any()))
+        if self.processes.is_main:
+            self.answering.metrics.add(judged.metrics)
+        before = everyone[: self.processes.replica]
+        replies = sum(len(part["lengths"]) for part in before)
+        tokens = sum(sum(part["lengths"]) for part in before)
+        return judged, (
+            slice(replies, replies + len(lengths)),
+            slice(tokens, tokens + sum(lengths)),
         )
 
-    def _advantages(self, scores: Scores, size: int) -> list[float]:
-        """Return the advantages of this process's replies, by the rewards of the whole step."""
-        everyone = self.processes.gather(scores.total.tolist())
-        rewards = torch.tensor([value for part in everyone for value in part])
-        groups = torch.arange(len(rewards)) // size
-        found = self.algorithm.advantages(rewards, groups)
-        self._warn_of_flat_steps(bool(found.any()))
-        first = sum(map(len, everyone[: self.processes.replica]))
-        return found[first : first + len(scores.total)].tolist()
+    def _whole(self, everyone: Sequence[Mapping[str, Any]]) -> Rollout:
+        """Join all processes' parts of a rollout, one's behind the other's."""
+        answering = self.answering
+        total = torch.cat([torch.zeros(0), *(t for part in everyone for t in part["total"])])
+        lengths = torch.tensor([n for part in everyone for n in part["lengths"]])
+        rewards = len(answering.rewards)
+        greedy = [part["greedy"] for part in everyone if part["greedy"] is not None]
+        return Rollout(
+            rewards_B=total,
+            group_index_B=torch.arange(len(total)) // self.group_size,
+            lengths_B=lengths,
+            cut_B=torch.tensor([cut for part in everyone for cut in part["cut"]]),
+            rewards_BF=torch.cat(
+                [torch.zeros(0, rewards), *(t for part in everyone for t in part["values"])]
+            ),
+            reward_weights_F=torch.tensor(answering.reward_weights, dtype=torch.float32),
+            greedy_P=torch.cat(greedy) if greedy else None,
+            sequence_index_N=torch.repeat_interleave(torch.arange(len(total)), lengths),
+            token_values={
+                name: torch.cat([part["read"][name] for part in everyone])
+                for name in everyone[0]["read"]
+            },
+        )
 
     def _warn_of_flat_steps(self, taught: bool) -> None:
         self._flat_steps = 0 if taught else self._flat_steps + 1
@@ -266,58 +297,61 @@ class Rollouts:
                 "Harder or easier prompts, a higher --temperature or more --num_generations help."
             )
 
-    def _prove(self, batches: Sequence[MicroBatch]) -> None:
-        """Hold the engine's log-probabilities of the first replies against the trainer's.
-
-        Raises:
-            ModelError: they differ, so that the replies are not the policy's.
-        """
-        total = count = 0.0
-        with evaluating(self.policy.model):
-            lockstep = self.policy.parallel.lockstep
-            for micro in evened(batches, self.processes) if lockstep else batches:
-                batch = micro.batch.to(self.processes.device)
-                if not len(batch.target_ids) and not lockstep:
-                    continue
-                found = self.policy.logprobs(batch).logps
-                if not len(found):
-                    continue
-                total += float((found - batch.token_values["engine_logps"]).abs().sum())
-                count += len(found)
-        total, count = self.processes.sum([total, count])
-        if count and total / count > MOST_GAP:
-            raise ModelError(
-                f"the engine's log-probabilities differ from the trainer's by {total / count:.3f} "
-                f"nats a token on the first {int(count)} sampled tokens; at most {MOST_GAP} is "
-                "expected. What it samples from is not the policy: set --top_p 1 --top_k -1, and "
-                "try --torch_dtype float32 or --layout rows."
-            )
-        self._proved = True
-
-    def _note(self, groups: Sequence[Group], scores: Scores) -> None:
-        self._metrics.add(reward_sums(scores))
-        self._metrics.add(length_sums([group.answered.completions for group in groups]))
-        self._metrics.add(spread_sums(scores.total.reshape(-1, self.group_size)))
-
-    def _note_time(
-        self, completions: Sequence[Sequence[Completion]], writing_s: float, scoring_s: float
-    ) -> None:
-        main = float(self.processes.is_main)
-        tokens = sum(len(reply.token_ids) for written in completions for reply in written)
-        self._metrics.add(
-            {
-                "rollout_s": (writing_s * main, main),
-                "scoring_s": (scoring_s * main, main),
-                "rollout_tokens_per_s": (tokens / max(writing_s, 1e-9), main),
-            }
+    def _note(self, answered: Sequence[Answered], groups: Sequence[Group], first: int) -> None:
+        """Take up metrics, and append the replies to completions.jsonl."""
+        names = tuple(reward.name for reward in self.answering.rewards)
+        scores = Scores(
+            names,
+            torch.cat([torch.zeros(0, len(names)), *(one.values for one in answered)]),
+            torch.cat([torch.zeros(0), *(one.total for one in answered)]),
         )
-
-    def _log(self, start: int, groups: Sequence[Group]) -> None:
-        """Append the step's replies to completions.jsonl."""
+        metrics = self.answering.metrics
+        metrics.add(reward_sums(scores))
+        metrics.add(length_sums([one.completions for one in answered]))
+        if self.group_size > 1:
+            metrics.add(spread_sums(scores.total.reshape(-1, self.group_size)))
         if self.completions is None:
             return
-        names = [reward.name for reward in self.rewards]
-        rows = [line for group in groups for line in lines_of(group, names, start)]
-        everyone = self.processes.gather(rows)
+        rows = [
+            (
+                group.position,
+                list(lines_of(one, group.sequence_values["advantages"], names, first)),
+            )
+            for one, group in zip(answered, groups, strict=True)
+        ]
+        everyone = [row for part in self.processes.gather(rows) for row in part]
         if self.processes.is_main:
-            self.completions.append([row for part in everyone for row in part])
+            in_order = sorted(everyone, key=lambda row: row[0])
+            self.completions.append([line for _, lines in in_order for line in lines])
+
+
+def _joined(arrays: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.concatenate([np.zeros(0, np.float32), *arrays]))
+
+
+def _with_values(
+    groups: Sequence[Group],
+    judged: Judged,
+    own: tuple[slice, slice],
+    read: Mapping[str, Tensor],
+) -> list[Group]:
+    """Return the groups with what was read and judged of their replies and tokens."""
+    by_sequence = {name: v[own[0]].tolist() for name, v in judged.sequence_values.items()}
+    by_token = {**read, **{name: v[own[1]] for name, v in judged.token_values.items()}}
+    lengths = [len(reply) for group in groups for reply in group.replies]
+    split = {
+        name: [part.float().numpy() for part in values.split(lengths)]
+        for name, values in by_token.items()
+    }
+    result, at = [], 0
+    for group in groups:
+        part = slice(at, at + len(group.replies))
+        at = part.stop
+        result.append(
+            replace(
+                group,
+                sequence_values={name: values[part] for name, values in by_sequence.items()},
+                token_values={name: values[part] for name, values in split.items()},
+            )
+        )
+    return result

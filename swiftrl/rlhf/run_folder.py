@@ -52,6 +52,8 @@ HARMLESS = frozenset(
         "per_device_train_batch_size",
         "per_device_eval_batch_size",
         "gradient_accumulation_steps",
+        "steps_per_generation",
+        "generation_batch_size",
         "gradient_checkpointing",
         "layout",
         "sequence_parallel_size",

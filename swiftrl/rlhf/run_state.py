@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.rlhf.config import TrainConfig
+from swiftrl.rlhf.reuse import ONCE, Reuse
 
 if TYPE_CHECKING:
     from swiftrl.rlhf.stepping import StepOutcome
@@ -84,6 +86,7 @@ class Plan:
         total_steps: optimizer steps of the whole run.
         epoch_rows: rows of an epoch; None if unknown (streaming).
         eval_every, save_every: steps between; 0 for once an epoch; None for never in between.
+        reuse: how often each row is trained on.
     """
 
     global_batch: int
@@ -92,6 +95,7 @@ class Plan:
     epoch_rows: int | None
     eval_every: int | None
     save_every: int | None
+    reuse: Reuse = ONCE
 
     def epoch_of(self, rows: int) -> float:
         """Return how often the data has been seen; 0 if unknown."""
@@ -116,6 +120,8 @@ def make_plan(
     done_steps: int = 0,
     done_rows: int = 0,
     replies: int = 1,
+    reuse: Reuse = ONCE,
+    steps_left: Callable[[int, int], int] = ONCE.steps_left,
 ) -> Plan:
     """Work out the plan.
 
@@ -127,6 +133,8 @@ def make_plan(
         done_steps: of a resumed run.
         done_rows: the same in rows.
         replies: sequences that make a row where the batch sizes count these (a group of replies).
+        reuse: how often each row is trained on; rows are counted in every pass.
+        steps_left: tells how many steps so many rows to come make with a global batch.
 
     Raises:
         ConfigError: sizes below 1, or a stream without an end.
@@ -144,14 +152,15 @@ def make_plan(
             f"--num_generations {replies}. Change one of them."
         )
     if config.max_steps is not None and config.max_steps != -1:
-        total_rows = max(config.max_steps - done_steps, 0) * global_batch + done_rows
+        left = max(config.max_steps - done_steps, 0)
+        total_rows = left * global_batch + done_rows
     elif num_rows is None:
         raise ConfigError(
             "--streaming needs --max_steps: the length of the data is not known beforehand."
         )
     else:
-        total_rows = math.ceil(config.num_train_epochs * num_rows)
-    left = math.ceil(max(total_rows - done_rows, 0) / global_batch)
+        total_rows = math.ceil(config.num_train_epochs * num_rows) * reuse.iterations
+        left = steps_left(max(total_rows - done_rows, 0), global_batch)
     strategies = {"no": None, "epoch": 0}
     if num_rows is None and "epoch" in (config.eval_strategy, config.save_strategy):
         raise ConfigError("--streaming has no epochs: use the strategy steps.")
@@ -160,7 +169,8 @@ def make_plan(
         global_batch=global_batch,
         total_rows=total_rows,
         total_steps=done_steps + left,
-        epoch_rows=num_rows,
+        epoch_rows=None if num_rows is None else num_rows * reuse.iterations,
+        reuse=reuse,
         eval_every=strategies.get(eval_strategy, config.eval_steps or config.save_steps)
         if evaluates
         else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,19 @@ from swiftrl.rlhf.run_folder import RunFolder
 from swiftrl.rlhf.run_state import Plan, RunState
 from swiftrl.rlhf.steps import Sums
 
-__all__ = ["Saver", "Training"]
+__all__ = ["Held", "Saver", "Training"]
+
+
+class Held(Protocol):
+    """What the trainer takes rows from, where these cannot be made again."""
+
+    def held(self) -> dict[str, Tensor]:
+        """Return what is still to be trained on, of all processes (all)."""
+        ...
+
+    def take_up(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `held` gave."""
+        ...
 
 
 @dataclass
@@ -41,6 +53,7 @@ class Training:
         reference: one that moves; None for others.
         state: counters.
         window: this process's sums of metrics since the last line that was written.
+        rollouts: hold replies that are trained on in several steps; None where rows are data.
     """
 
     model: nn.Module
@@ -50,6 +63,7 @@ class Training:
     reference: MovingReference | None = None
     state: RunState = field(default_factory=RunState)
     window: Sums = field(default_factory=Sums)
+    rollouts: Held | None = None
 
     @property
     def parameters(self) -> Mapping[str, nn.Parameter]:
@@ -66,12 +80,14 @@ class _Whole:
         weights: what trains, in float32.
         optimizer: its state.
         writing: of both in parts instead.
+        rollout: that is still trained on; empty if there is none.
     """
 
     model: dict[str, Tensor] | None
     weights: dict[str, Tensor] | None
     optimizer: dict[str, Tensor] | None
     writing: PartWriting
+    rollout: dict[str, Tensor]
 
 
 class Saver:
@@ -118,11 +134,11 @@ class Saver:
         path = files.checkpoint_path(self.run_folder, step)
         return path if path.is_dir() else None
 
-    def save(self, global_batch: int) -> None:
+    def save(self, plan: Plan) -> None:
         """Write a checkpoint of the present step; every process calls this.
 
         Args:
-            global_batch: rows of an optimizer step, which a resumed run must keep.
+            plan: of the run; a resumed one must keep its global batch.
 
         Raises:
             MachineError: no space, or a failing disk; the earlier checkpoints are as they were.
@@ -139,7 +155,7 @@ class Saver:
         failure: SwiftRLError | None = None
         if self.processes.is_main:
             try:
-                self._write(path, global_batch, everyone, whole)
+                self._write(path, plan, everyone, whole)
             except SwiftRLError as error:
                 failure = error
             whole.writing.give_up()
@@ -157,23 +173,24 @@ class Saver:
         weights = resumable or config.load_best_model_at_end
         parts = trained.parts(weights=weights, optimizer=resumable)
         together = parts is None
+        rollouts = self.training.rollouts
         return _Whole(
             model=trained.model_state(),
             weights=trained.weights() if weights and together else None,
             optimizer=trained.optimizer_state() if resumable and together else None,
             writing=PartWriting(parts, self.processes),
+            rollout=rollouts.held() if rollouts is not None and resumable else {},
         )
 
-    def _write(
-        self, path: Path, global_batch: int, everyone: list[dict[str, Any]], whole: _Whole
-    ) -> None:
+    def _write(self, path: Path, plan: Plan, everyone: list[dict[str, Any]], whole: _Whole) -> None:
         training, config = self.training, self.config
         scale = training.loss_scale
         state = {
             "counters": training.state.as_dict(),
             "num_rows": self.num_rows,
             "data_fingerprint": self.data_fingerprint,
-            "global_batch": global_batch,
+            "global_batch": plan.global_batch,
+            "reuse": [plan.reuse.iterations, plan.reuse.steps],
             "loss_scale": [scale.value, scale.good_steps],
             "algorithm": training.algorithm.state_dict(),
             "processes": everyone,
@@ -192,7 +209,10 @@ class Saver:
             resumable=None
             if config.save_only_model
             else files.Resumable(
-                whole.optimizer, state, training.reference and training.reference.state()
+                whole.optimizer,
+                state,
+                training.reference and training.reference.state(),
+                whole.rollout,
             ),
             write_parts=whole.writing.lead if whole.writing.parts else None,
         )
@@ -220,6 +240,9 @@ class Saver:
         training.algorithm.load_state_dict(stored["algorithm"])
         if training.reference is not None:
             training.reference.load(files.read_reference(self.resume_from))
+        rollout = files.read_rollout(self.resume_from)
+        if rollout is not None and training.rollouts is not None:
+            training.rollouts.take_up(rollout)
         self._restore_process(stored["processes"])
         if self.processes.is_main:
             aside = files.set_aside_later(self.run_folder, training.state.step)
@@ -285,13 +308,21 @@ class Saver:
         """
         if self.resume_from is None:
             return
-        before = files.read_state(self.resume_from)["global_batch"]
+        stored = files.read_state(self.resume_from)
+        before = stored["global_batch"]
         if before != plan.global_batch:
             raise ConfigError(
                 f"--resume_from_checkpoint {self.resume_from}: an optimizer step took {before} "
                 f"rows and would now take {plan.global_batch}. Choose "
                 "--per_device_train_batch_size, --gradient_accumulation_steps and the number of "
                 f"processes so that their product is {before}."
+            )
+        reuse = stored.get("reuse", [1, 1])
+        if reuse != [plan.reuse.iterations, plan.reuse.steps]:
+            raise ConfigError(
+                f"--resume_from_checkpoint {self.resume_from}: a rollout had {reuse[0]} passes of "
+                f"{reuse[1]} optimizer steps, and would now have {plan.reuse.iterations} of "
+                f"{plan.reuse.steps}. Give the same --num_iterations and --steps_per_generation."
             )
         state = self.training.state
         if state.rows >= plan.total_rows:

@@ -150,6 +150,29 @@ class Scorer:
 
         return self.run(batch, read)[0]
 
+    def valued(self, batch: TreeBatch, head: nn.Module, *, detach: bool) -> tuple[Tensor, Tensor]:
+        """Return [N] log-probabilities and [N] values, float32, with gradient.
+
+        Args:
+            batch: whose trained tokens are read.
+            head: gives a value from what the head of words reads.
+            detach: keep the values' gradient from the model below.
+        """
+
+        def read(of: TreeBatch) -> Read:
+            def both(hidden: Tensor, index: Tensor) -> _Values:
+                logps, _ = self._read(hidden, of.target_ids[index], {})
+                state = self.before_head(hidden.detach() if detach else hidden)
+                place = next(head.parameters()).device
+                with torch.autocast(place.type, enabled=False):
+                    return logps, head(state.to(place).float()).squeeze(-1).to(logps.device)
+
+            return both
+
+        logps, values = self.run(batch, read)
+        assert values is not None
+        return logps, values
+
     @property
     def head(self) -> nn.Module:
         """The language-model head."""

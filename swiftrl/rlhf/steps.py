@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,10 @@ class PolicyLike(Protocol):
         """[N] how far from the teacher, with gradient; [N] log-probabilities, without."""
         ...
 
+    def valued(self, batch: TreeBatch) -> tuple[Tensor, Tensor]:
+        """[N] log-probabilities and [N] values, with gradient."""
+        ...
+
     def reference(self, batch: TreeBatch) -> Tensor:
         """[N] the reference's, without gradient."""
         ...
@@ -94,6 +98,15 @@ def evened(batches: Sequence[MicroBatch], processes: Processes) -> list[MicroBat
     """Return a process's micro-batches, and empty ones up to the number that others have."""
     missing = processes.most(len(batches)) - len(batches)
     return [*batches, *(MicroBatch(pack([]), 0, ()) for _ in range(missing))]
+
+
+class _Said(NamedTuple):
+    """What a forward pass gives: [N] each, None where the algorithm does not ask."""
+
+    logps: Tensor
+    distances: Tensor | None = None
+    collision: Tensor | None = None
+    values: Tensor | None = None
 
 
 class Passes:
@@ -226,11 +239,12 @@ class Passes:
             if self.algorithm.needs_reference:
                 empty = not len(batch.target_ids) and not self.lockstep
                 reference_N = batch.weights.new_zeros(0) if empty else self.policy.reference(batch)
-            logps_N, distances_N, collision_N = self._values(micro, batch)
-        found = {} if collision_N is None else {"collision": collision_N}
+            said = self._values(micro, batch)
+        found = {} if said.collision is None else {"collision": said.collision}
         return LossInputs(
-            logps=logps_N,
-            distances=distances_N,
+            logps=said.logps,
+            distances=said.distances,
+            values=said.values,
             ref_logps=reference_N,
             sequence_index=batch.sequence_index,
             weights=batch.weights,
@@ -264,23 +278,29 @@ class Passes:
         """Return [N] log-probabilities."""
         return self._values(micro, batch)[0]
 
-    def _values(
-        self, micro: MicroBatch, batch: TreeBatch
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return [N] log-probabilities, distances from a teacher, and collisions, as asked for.
+    def _values(self, micro: MicroBatch, batch: TreeBatch) -> _Said:
+        """Return what the algorithm asks for.
 
         Dropout depends on the seed and the position alone.
         """
         taught, certain = self.algorithm.distance is not None, self.algorithm.wants_collision
         if not len(batch.target_ids) and not self.lockstep:
             nothing = batch.weights.new_zeros(0)
-            return nothing, nothing if taught else None, nothing if certain else None
+            return _Said(
+                nothing,
+                nothing if taught else None,
+                nothing if certain else None,
+                nothing if self.algorithm.values else None,
+            )
         torch.manual_seed(_mixed(self.seed, micro.position, self.processes.sequence.rank))
         if taught:
             distances_N, logps_N = self.policy.distances(batch)
-            return logps_N, distances_N, None
+            return _Said(logps_N, distances_N)
+        if self.algorithm.values:
+            logps_N, values_N = self.policy.valued(batch)
+            return _Said(logps_N, values=values_N)
         found = self.policy.logprobs(batch, **({"collision": True} if certain else {}))
-        return found.logps, None, found.collision
+        return _Said(found.logps, collision=found.collision)
 
     def _gathered(self, parts: Sequence[LossInputs]) -> tuple[LossInputs, slice]:
         """Join all replicas' micro-batches, one's behind the other's.

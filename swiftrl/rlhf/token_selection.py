@@ -32,22 +32,22 @@ def token_covariances(logps_N: Tensor, advantage_N: Tensor) -> Tensor:
 
 def clip_cov_mask(
     covariances_N: Tensor,
+    chance_N: Tensor,
     *,
     fraction: float,
     low: float,
     high: float,
     candidates_N: Tensor | None = None,
-    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Clip-Cov (arXiv:2505.22617): choose tokens at random whose loss is dropped.
 
     Args:
         covariances_N: [N] from `token_covariances`.
+        chance_N: [N] random numbers; of the tokens that may be chosen those with the smallest are.
         fraction: share of the N tokens that is chosen, at least one if any may be (paper: 2e-4).
         low: only tokens with a covariance above this (paper: 1).
         high: and below this (paper: 5).
         candidates_N: [N] bool, tokens that may be chosen: those PPO's clip leaves. None: all.
-        generator: on the CPU; the source of chance.
 
     Returns:
         [N] bool: True where the token loses its loss.
@@ -56,7 +56,7 @@ def clip_cov_mask(
     if candidates_N is not None:
         eligible_N = eligible_N & candidates_N
     positions = eligible_N.nonzero().squeeze(1)
-    order = torch.randperm(len(positions), generator=generator).to(positions.device)
+    order = chance_N[positions].argsort(stable=True)
     chosen = positions[order[: max(1, int(fraction * len(covariances_N)))]]
     return torch.zeros_like(eligible_N).index_fill(0, chosen, True)
 

@@ -24,6 +24,7 @@ from swiftrl.rlhf.order import Feed, MicroBatch, Rows
 from swiftrl.rlhf.parallel.base import Parallel
 from swiftrl.rlhf.parallel.replicated import Replicated
 from swiftrl.rlhf.report import Report
+from swiftrl.rlhf.reuse import ONCE
 from swiftrl.rlhf.rollouts import Rollouts
 from swiftrl.rlhf.run_folder import RunFolder, release_run_folder
 from swiftrl.rlhf.run_state import RunState, make_plan
@@ -111,13 +112,15 @@ class Trainer:
         self.policy, self.config, self.processes = policy, config, processes
         parallel = parallel or Replicated(processes)
         trained = parallel.train(policy.model, config, fused=backend.capabilities.fused_adamw)
-        self.training = Training(policy.model, trained, LossScale(compute_dtype), algorithm, moving)
-        rollouts = isinstance(train_data, Rollouts)
+        rollouts = train_data if isinstance(train_data, Rollouts) else None
+        self.training = Training(
+            policy.model, trained, LossScale(compute_dtype), algorithm, moving, rollouts=rollouts
+        )
         self.feed = (
-            train_data
-            if rollouts
+            rollouts
+            if rollouts is not None
             else Feed(
-                train_data,
+                train_data,  # type: ignore[arg-type]
                 seed=config.seed if data_seed is None else data_seed,
                 shuffle=shuffle,
                 micro_batch_size=config.per_device_train_batch_size,
@@ -149,7 +152,9 @@ class Trainer:
             num_rows=self.feed.num_rows,
             world_size=processes.replicas,
             evaluates=callable(eval_data) or bool(eval_data is not None and len(eval_data)),
-            replies=train_data.group_size if rollouts else 1,
+            replies=1 if rollouts is None else rollouts.group_size,
+            reuse=ONCE if rollouts is None else rollouts.reuse,
+            steps_left=ONCE.steps_left if rollouts is None else rollouts.steps_left,
             done_steps=self.state.step,
             done_rows=self.state.rows,
         )
@@ -270,7 +275,7 @@ class Trainer:
             or plan.is_due(plan.save_every, state, step_rows)
         ):  # fmt: skip
             self.processes.at("the checkpoint", state.step)
-            self.saver.save(plan.global_batch)
+            self.saver.save(plan)
             self.report.draw()
         if exhausted:
             log.info(

@@ -64,7 +64,7 @@ def test_help_imports_neither_torch_nor_transformers(name):
         (["rlhf", "--beta"], "swiftrl: --beta: expected one argument. See swiftrl rlhf --help."),
         (["rlhf", "--columns", "a=b"], """e.g. '{"name": "value"}'."""),
         (["rlhf", "--rlhf_type", "dpoo"], "Did you mean 'dpo'"),
-        (["rlhf", "--rlhf_type", "ppo"], "--rlhf_type ppo: not part of this version"),
+        (["rlhf", "--rlhf_type", "ppoo"], "Did you mean 'ppo'"),
         (["rlhf", "--use_vllm", "true"], "--use_vllm: vLLM serves rollouts"),
         (["rlhf", "--enable_dft_loss", "true"], "--enable_dft_loss: belongs to swiftrl sft"),
         (["sft", "--beta", "0.1"], "--beta: belongs to swiftrl rlhf --rlhf_type cpo or dpo"),

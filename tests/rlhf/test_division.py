@@ -14,6 +14,22 @@ from swiftrl.rlhf.order import collate
 # 25 rows: the last step has a single one, and so leaves one of two processes without any.
 EPOCHS, ROWS = 1.19, 21
 DPO_LOSSES = ["sigmoid", "ipo", "bco_pair", "aot", "aot_unpaired"]
+GRPO = {
+    "dapo": {
+        "loss_type": "dapo", "epsilon_high": 0.28, "beta": 0.0,
+        "rollout_importance_sampling_mode": "token_truncate",
+    },
+    "gspo": {
+        "importance_sampling_level": "sequence", "rollout_importance_sampling_mode": "sequence_mask"
+    },
+    "dr_grpo": {"loss_type": "dr_grpo", "max_completion_length": 10},
+    "cispo": {"loss_type": "cispo"},
+    "gmpo": {"loss_type": "gmpo", "epsilon": 0.4},
+    "clip_cov": {
+        "loss_type": "clip_cov", "clip_cov_ratio": 0.2, "clip_cov_low": 0.0, "clip_cov_high": 9.0
+    },
+    "kl_cov": {"loss_type": "kl_cov", "kl_cov_ratio": 0.2},
+}  # fmt: skip
 CASES = {
     **{name: (name, {}) for name in ALGORITHMS.names() if name != "dpo"},
     # With a small beta the sigmoid is a line, and a loss that mixes rows would not show it.
@@ -21,6 +37,7 @@ CASES = {
     **{f"kto-{loss}": ("kto", {"loss_type": loss}) for loss in ("bco", "apo_zero_unpaired")},
     "dpo-wpo": ("dpo", {"use_weighting": True, "beta": 1.0}),
     "dpo-bco_pair-wpo": ("dpo", {"loss_type": ["bco_pair"], "use_weighting": True, "beta": 1.0}),
+    **{f"grpo-{name}": ("grpo", options) for name, options in GRPO.items()},
     "dpo-sigmoid-bco_pair-rpo": ("dpo", {"loss_type": ["sigmoid", "bco_pair"], "rpo_alpha": 1.0}),
 }
 

@@ -32,27 +32,23 @@ def test_clip_cov_chooses_in_the_band_only():
     """Band (1, 5) holds the tokens 1, 2, 4; two are asked for, token 4 may not be chosen."""
     covariances, candidates = t(0.5, 2, 3, 6, 4), torch.tensor([True, True, True, True, False])
     mask = token_selection.clip_cov_mask(
-        covariances, fraction=0.4, low=1, high=5, candidates_N=candidates
+        covariances, t(0, 1, 2, 3, 4), fraction=0.4, low=1, high=5, candidates_N=candidates
     )
     assert mask.tolist() == [False, True, True, False, False]
 
 
-def test_clip_cov_follows_its_generator_and_its_share():
-    covariances = torch.full((1000,), 2.0)
+def test_clip_cov_takes_the_smallest_chances_up_to_its_share():
+    """A share of 0.4 of five tokens are two; of those in the band 0.1 and 0.3 are the smallest."""
+    covariances, chance = t(2, 2, 2, 2, 9), t(0.3, 0.9, 0.1, 0.5, 0.0)
 
-    def draw(seed):
-        generator = torch.Generator().manual_seed(seed)
+    def choose(fraction, low):
         return token_selection.clip_cov_mask(
-            covariances, fraction=0.01, low=1, high=5, generator=generator
+            covariances, chance, fraction=fraction, low=low, high=5
         )
 
-    assert draw(0).sum() == 10
-    assert torch.equal(draw(0), draw(0))
-    assert not torch.equal(draw(0), draw(1))
-    one = token_selection.clip_cov_mask(covariances[:10], fraction=0.01, low=1, high=5)
-    assert one.sum() == 1
-    none = token_selection.clip_cov_mask(covariances, fraction=0.01, low=3, high=5)
-    assert none.sum() == 0
+    assert choose(0.4, 1).tolist() == [True, False, True, False, False]
+    assert choose(0.01, 1).tolist() == [False, False, True, False, False]
+    assert choose(0.4, 3).sum() == 0
 
 
 def test_kl_cov_selects_the_largest():

@@ -28,6 +28,7 @@ from transformers import (
 
 from swiftrl.core.errors import SwiftRLError
 from swiftrl.core.lifeline import run_as_rank
+from swiftrl.models.value_head import add_value_head
 from swiftrl.rlhf import report
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 from swiftrl.rlhf.config import TrainConfig
@@ -124,8 +125,22 @@ def tiny_rows(
             replies.append(Sequence_(ids, weights.astype(np.float32)))
         rolled = (
             {
-                "sequence_values": {"advantages": draw.normal(size=len(replies)).tolist()},
-                "token_values": {"engine_logps": [-np.ones(len(r.token_ids)) for r in replies]},
+                "sequence_values": {
+                    "advantages": draw.normal(size=len(replies)).tolist(),
+                    "preferred": [1.0, 0.0, -1.0],
+                    "scorable": [1.0, 1.0, 0.0],
+                    "positive": [0.0, 2.0, 0.0],
+                },
+                "token_values": {
+                    "engine_logps": [-np.ones(len(r.token_ids)) for r in replies],
+                    # Around what the untrained model says, so that some tokens are clipped.
+                    "old_logps": [draw.normal(-4.85, 0.3, len(r.token_ids)) for r in replies],
+                    "chance": [draw.random(len(r.token_ids)) for r in replies],
+                    "advantages": [draw.normal(size=len(r.token_ids)) for r in replies],
+                    "returns": [draw.normal(size=len(r.token_ids)) for r in replies],
+                    "values": [draw.normal(0, 0.3, len(r.token_ids)) for r in replies],
+                    "kept": [draw.random(len(r.token_ids)).round() for r in replies],
+                },
             }
             if kind == "prompt"
             else {}
@@ -205,6 +220,9 @@ def make_trainer(setup: Setup, data: Any = None, algorithm: Algorithm | None = N
         scores=algorithm.num_scores,
         experts=setup.experts,
     )
+    if algorithm.values:
+        add_value_head(model)
+        torch.nn.init.normal_(model.value_head.weight, std=0.1)
     model = model.to(processes.device)
     if not processes.is_main:  # the trainer brings every process to the main one's weights
         for parameter in model.parameters():

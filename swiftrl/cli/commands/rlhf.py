@@ -14,8 +14,6 @@ from swiftrl.core.parse import flag_values
 from swiftrl.core.registry import did_you_mean
 from swiftrl.rlhf.algorithm import ALGORITHMS, Algorithm
 
-ABSENT = ("ppo",)
-
 
 @dataclass(frozen=True)
 class RlhfConfig:
@@ -40,10 +38,6 @@ def chosen(argv: Sequence[str]) -> type[Algorithm[Any]]:
     name = (flag_values(argv, "rlhf_type") or ["dpo"])[-1]
     if name in known:
         return known[name]
-    if name in ABSENT:
-        raise ConfigError(
-            f"--rlhf_type {name}: not part of this version; it has {', '.join(sorted(known))}."
-        )
     raise ConfigError(
         f"--rlhf_type {name}: unknown; expected one of {', '.join(sorted(known))}."
         + did_you_mean(name, sorted(known))
