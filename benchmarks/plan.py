@@ -59,6 +59,7 @@ class Case:
 DPO = ("rlhf", "--rlhf_type", "dpo")
 SFT = ("sft",)
 GRPO = ("rlhf", "--rlhf_type", "grpo", "--reward_funcs", "format", "--num_generations", "4")
+GKD = ("rlhf", "--rlhf_type", "gkd", "--teacher_model", "TEACHER", "--lmbda", "0")
 ONCE = ("--gradient_accumulation_steps", "1")
 TWICE = ("--gradient_accumulation_steps", "2")
 FLOAT32 = ("--torch_dtype", "float32")
@@ -101,6 +102,14 @@ CASES = (
         (*GRPO, *FULL, "--max_completion_length", "16", *ONCE),
         rows=8,
     ),
+    Case("GKD LoRA, the data's replies", "qwen-168m", (256, 128), (*GKD, *PLAIN, *ONCE)),
+    Case(
+        "GKD full, its own replies",
+        "qwen-39m",
+        (128, 64),
+        (*GKD, *FULL, *ONCE, "--lmbda", "1", "--max_completion_length", "32"),
+        rows=4,
+    ),
     Case(
         "SFT full, FSDP2",
         "llama-134m",
@@ -128,7 +137,7 @@ def words_of(case: Case, folder: Path) -> list[str]:
         "--max_steps", str(case.steps),
         "--cache_dir", str(folder / "cache"),
         "--use_cpu", "true",
-        *rest,
+        *(word.replace("TEACHER", str(folder / case.model)) for word in rest),
     ]  # fmt: skip
 
 

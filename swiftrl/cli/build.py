@@ -132,7 +132,7 @@ def _train(
         processes.at("reading the data")
         rows, held_out = processes.main_first(lambda: _data(run, template, resolved))
         if isinstance(rows, EncodedDataset):
-            algorithm.check_columns(rows.columns)
+            algorithm.check_columns(rows.columns, lambda row: str(rows[row].origin))
     except SwiftRLError:
         if processes.is_main:
             discard_if_unused(folder)

@@ -19,6 +19,7 @@ from swiftrl.models.config import ModelConfig, QuantLoadConfig, TunerConfig
 from swiftrl.models.quantise import check_quantisation
 from swiftrl.models.quantised import section_of
 from swiftrl.models.resolve import Resolved
+from swiftrl.models.skeleton import resolve_config, skeleton
 from swiftrl.models.targets import ends_with_any, lora_targets
 from swiftrl.models.towers import frozen_towers
 from swiftrl.rlhf.algorithm import Algorithm
@@ -34,10 +35,13 @@ from swiftrl.rlhf.planning.choices import (
     ReferenceKind,
     Rollout,
     Sharding,
+    TeacherKind,
 )
 from swiftrl.rlhf.planning.quantised import CALIBRATED, quantisation, stored_quantisation
-from swiftrl.rlhf.planning.shape import ModelShape
+from swiftrl.rlhf.planning.shape import ModelShape, read_shape
+from swiftrl.rlhf.planning.workload import Tree
 from swiftrl.rlhf.run_state import default_accumulation
+from swiftrl.rlhf.teacher_config import TeacherConfig
 
 __all__ = [
     "accumulation_of",
@@ -146,6 +150,7 @@ def choices_of(
     processes = processes_of(plan)
     accumulation = accumulation_of(settings, algorithm)
     sharding, offload = _sharding(settings, processes)
+    teacher = _teacher(settings, algorithm)
     text = model.config.get_text_config(decoder=True)
     explicit = bool(getattr(text, "attn_logit_softcapping", None)) or "GptOss" in shape.architecture
     return Choices(
@@ -157,7 +162,7 @@ def choices_of(
         dropout=tuner.lora_dropout > 0,
         saved=_saved(model, tuner),
         quantisation=_quantisation(settings, resolved),
-        trees=lengths.trees,
+        trees=_written(lengths.trees, algorithm),
         layout="rows" if train.layout == "rows" else _layout(model),
         patches=plan.picture_patches,
         accumulation=accumulation,
@@ -171,6 +176,39 @@ def choices_of(
         explicit=explicit,
         rollout=_rollout(settings, algorithm, lengths, accumulation),
         sequence_parallel=settings[ParallelConfig].sequence_parallel_size,
+        teacher=teacher,
+    )
+
+
+def _teacher(settings: Settings, algorithm: Algorithm[Any]) -> TeacherKind | None:
+    """Return the teacher's shape, by its configuration; None without one."""
+    if algorithm.distance is None:
+        return None
+    config = settings[ModelConfig]
+    asked = settings[TeacherConfig].teacher_model
+    if asked is None:
+        raise ConfigError("--teacher_model is missing: the model to learn from, a folder or id.")
+    resolved = resolve_config(
+        asked, {}, use_hf=config.use_hf, revision=None, model_type=None, token=config.hub_token
+    )
+    shape = read_shape(skeleton(resolved), resolved.spec)
+    trained_head = settings[TunerConfig].tuner_type == "full"
+    return TeacherKind(shape, algorithm.config.seq_kd, trained_head)
+
+
+def _written(trees: tuple[Tree, ...], algorithm: Algorithm[Any]) -> tuple[Tree, ...]:
+    """Return rows whose replies are as long as a model may write them, where one does."""
+    config = algorithm.config
+    if algorithm.distance is None or not (config.lmbda or config.seq_kd):
+        return trees
+    longest = config.max_completion_length
+    return tuple(
+        Tree(
+            tree.prompt,
+            tuple(max(reply, longest) for reply in tree.replies),
+            tuple(max(trained, longest) for trained in tree.trained),
+        )
+        for tree in trees
     )
 
 
@@ -253,9 +291,10 @@ def _sharding(settings: Settings, processes: int) -> tuple[Sharding, bool]:
 def _rollout(
     settings: Settings, algorithm: Algorithm[Any], lengths: Lengths, accumulation: int
 ) -> Rollout | None:
-    if not isinstance(algorithm, OnlineAlgorithm):
-        return None
     config, train = algorithm.config, settings[TrainConfig]
+    writes = algorithm.distance is not None and (config.lmbda or config.seq_kd)
+    if not isinstance(algorithm, OnlineAlgorithm) and not writes:
+        return None
     replies = train.per_device_train_batch_size * accumulation
     together = min(config.rollout_batch_size, replies)
     prompt = max(tree.prompt for tree in lengths.trees)

@@ -60,9 +60,9 @@ def _batch(made: Plan) -> list[tuple[str, str]]:
     batch = choices.batch()
     processes = max(choices.processes // choices.sequence_parallel, 1)
     unit = "processes" if choices.sequence_parallel == 1 else "groups of processes"
-    group = made.algorithm.config.num_generations if choices.rollout else 1
+    group = made.algorithm.config.num_generations if _online(made) else 1
     rows = train.per_device_train_batch_size * choices.accumulation * processes
-    a_step = f"{rows // group:,} prompts x {group} replies" if choices.rollout else f"{rows:,} rows"
+    a_step = f"{rows // group:,} prompts x {group} replies" if _online(made) else f"{rows:,} rows"
     found = [
         ("rows", made.lengths.source),
         (
@@ -80,6 +80,10 @@ def _batch(made: Plan) -> list[tuple[str, str]]:
         steps = math.ceil(made.lengths.rows * train.num_train_epochs / (rows // group))
     found.append(("steps", f"{steps:,}" if steps else "not known: give --dataset or --num_rows"))
     return found
+
+
+def _online(made: Plan) -> bool:
+    return made.choices.rollout is not None and made.choices.teacher is None
 
 
 def show(made: Plan) -> None:
@@ -130,6 +134,7 @@ _MOMENTS = {
     "forward": "end of a forward pass",
     "backward": "end of a backward pass",
     "rollout": "writing of replies",
+    "teaching": "teacher's forward pass",
     "saving": "writing of a checkpoint",
 }
 

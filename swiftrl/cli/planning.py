@@ -16,7 +16,7 @@ from swiftrl.cli.plan_report import Plan, record, show
 from swiftrl.cli.plan_rows import Lengths, measured_lengths, stated_lengths
 from swiftrl.core import log
 from swiftrl.core.config import Settings
-from swiftrl.core.errors import ConfigError, TemplateError
+from swiftrl.core.errors import TemplateError
 from swiftrl.data.config import DataConfig
 from swiftrl.data.dataset import load_datasets
 from swiftrl.data.row_encoder import TemplateRowEncoder
@@ -50,11 +50,6 @@ def plan(settings: Settings, kind: type[Algorithm[Any]]) -> int:
     quiet = settings[PlanConfig].json
     log.set_quiet(quiet)
     algorithm = kind(settings[kind.Config])
-    if algorithm.distance is not None:
-        raise ConfigError(
-            f"swiftrl plan: a teacher (--rlhf_type {algorithm.name}) is not counted in this "
-            "version. Plan the same flags with `swiftrl plan sft`, and add the teacher's weights."
-        )
     backend = backend_of(settings)
     dtype = backend.compute_dtype(settings[ModelConfig].torch_dtype)
     made = _make(settings, algorithm, backend, dtype)

@@ -127,7 +127,7 @@ class Reading:
         ending = f', and the last message is from "{last}"' if last else ""
         raise BadRow(
             f"row has no reply; found {names}{ending}. It must end with the assistant's reply. "
-            + _USE["prompt"]
+            + _USE["stepwise" if kind_of(draft, self.values) == "stepwise" else "prompt"]
         )
 
     def extra(self, *, keep_reply: bool = False, also: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -319,6 +319,13 @@ def _step_labels(found: Any, steps: int) -> tuple[float, ...]:
 
 
 def _scored(reading: Reading) -> ScoredReply:
+    kind, extra = kind_of(reading.draft, reading.values), reading.extra()
+    numbers = [value for value in extra.values() if isinstance(value, bool | int | float | dict)]
+    if kind == "preference" or not numbers:
+        raise BadRow(
+            f"row needs numbers to learn (--objectives); found {quoted(reading.values)}. "
+            + _USE[kind if kind != "scored" else "instruction"]
+        )
     return ScoredReply(reading.whole(), reading.extra(), reading.raw.origin)
 
 

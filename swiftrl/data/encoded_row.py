@@ -21,7 +21,8 @@ class EncodedRow:
 
     Attributes:
         sequences: two (chosen, rejected) for a pair, else one.
-        columns: numbers that losses use: "margin" of a pair, "label" (1 or 0) of a labelled reply.
+        columns: numbers that losses use: "margin" of a pair (not a number where the row has
+            none), "label" (1 or 0) of a labelled reply.
         origin: file and line.
         step_labels: of the tokens that train, in order, where the row is one of steps; else empty.
         tensors: of the row's pictures, read when the row is picked; never stored.

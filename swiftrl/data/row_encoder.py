@@ -230,7 +230,7 @@ def _number(row: ScoredReply, name: str, value: object) -> float | None:
 
 def _columns(row: Row) -> dict[str, float]:
     if isinstance(row, PreferencePair):
-        return {"margin": row.margin or 0.0}
+        return {"margin": math.nan if row.margin is None else row.margin}
     if isinstance(row, LabelledReply):
         return {"label": float(row.label)}
     return {}

@@ -8,7 +8,7 @@ step and all ranks, and divides once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -180,11 +180,14 @@ class Algorithm(ABC, Generic[Settings]):
         """
         raise NotImplementedError
 
-    def check_columns(self, columns: Mapping[str, np.ndarray]) -> None:
+    def check_columns(
+        self, columns: Mapping[str, np.ndarray], origin: Callable[[int], str]
+    ) -> None:
         """Refuse training rows that as a whole cannot teach anything.
 
         Args:
             columns: [rows] numbers of the rows by name.
+            origin: says where the row of a number comes from.
 
         Raises:
             DataError: what is wrong, and which algorithm fits.

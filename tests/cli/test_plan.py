@@ -107,13 +107,35 @@ def test_only_small_files_of_a_hub_are_fetched(tmp_path, monkeypatch, capsys):
     assert not any("safetensors" in pattern or pattern == "*" for pattern in asked["only"])
 
 
+def test_a_teacher_is_counted(capsys, tmp_path):
+    """Its weights, whole, on top of what SFT needs; and the replies that the student writes."""
+    teacher = tmp_path / "teacher.json"
+    teacher.write_text(json.dumps(SHAPE | {"num_hidden_layers": 8}))
+    words = ["--model_shape", json.dumps(SHAPE), *LENGTHS, "--torch_dtype", "float32"]
+    gkd = ["rlhf", "--rlhf_type", "gkd", "--teacher_model", str(teacher), "--lmbda", "0"]
+    plain = planned(capsys, "sft", *words)
+    taught = planned(capsys, *gkd, *words)
+    layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64
+    weights = 4 * (2 * 320 * 64 + 64 + 8 * layer)
+    assert taught["parts"]["teacher"] == weights
+    assert taught["peak"] >= plain["peak"] + weights
+    assert {"teaching", "forward", "backward"} <= set(taught["moments"])
+    assert "rollout" not in taught["moments"]
+    own = planned(capsys, *gkd, *words, "--lmbda", "1", "--max_completion_length", "200")
+    assert own["moments"]["rollout"] > 0
+    assert own["batch"]["tokens"] == 300
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["sft"], "--model is missing"),
         (["sft", "--model", "nowhere"], "no such folder or file"),
         (["sft", "--model_shape", '{"model_type": "lama"}'], "knows no model_type 'lama'"),
-        (["rlhf", "--rlhf_type", "gkd"], "a teacher (--rlhf_type gkd) is not counted"),
+        (
+            ["rlhf", "--rlhf_type", "gkd", "--model", "builtin:tiny-instruct", "--use_cpu", "true"],
+            "--teacher_model is missing",
+        ),
         (["nothing"], "expected one of rlhf, sft, pt"),
         (["sft", "--beta", "1"], "--beta: belongs to"),
         (["sft", "--model_shape", json.dumps(SHAPE), "--device_memory", "lots"], "48GiB"),

@@ -96,7 +96,7 @@ def test_the_last_step_alone():
 @pytest.mark.parametrize(("label", "name"), [(1.0, "right"), (0.0, "wrong")])
 def test_steps_of_one_label_are_refused(label, name):
     with pytest.raises(DataError, match=f"every step of all 3 training rows is labelled {name}"):
-        Prm(PrmConfig()).check_columns({"label": np.full(3, label)})
+        Prm(PrmConfig()).check_columns({"label": np.full(3, label)}, str)
 
 
 def test_objectives_must_be_named_once():

@@ -266,3 +266,17 @@ def test_any_completion_can_be_scored(completion):
 def test_names_of_reward_models_do_not_hide_others():
     assert model_reward_name("a/rm", ["a/rm", "format"]) == "rm"
     assert model_reward_name("a/format", ["a/format", "format"]) == "a/format"
+
+
+def test_some_margins_are_refused_by_the_row_without_one(tmp_path, capsys):
+    """All rows have a margin, or none has."""
+    rows = [{"prompt": "a", "chosen": f"b{n}", "rejected": "c", "margin": n} for n in range(4)]
+    del rows[2]["margin"]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code = main(
+        ["rlhf", "--rlhf_type", "rm", "--model", "builtin:tiny-instruct", "--dataset", str(data),
+         "--output_dir", str(tmp_path / "run")]
+    )  # fmt: skip
+    assert code == 2
+    assert 'pairs.jsonl:3: row has no "margin", and 3 of 4' in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,9 @@ class Kto(Algorithm[KtoConfig]):
                 raise ConfigError(f"--{name} {value}: expected a number above 0.")
         self.reward_sum, self.reward_count = 0.0, 0
 
-    def check_columns(self, columns: Mapping[str, np.ndarray]) -> None:
+    def check_columns(
+        self, columns: Mapping[str, np.ndarray], origin: Callable[[int], str]
+    ) -> None:
         """Refuse rows that all have the same label.
 
         Raises:

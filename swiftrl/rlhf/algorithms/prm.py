@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,9 @@ class Prm(Algorithm[PrmConfig]):
         super().__init__(config)
         self.step_separator = config.step_separator
 
-    def check_columns(self, columns: Mapping[str, np.ndarray]) -> None:
+    def check_columns(
+        self, columns: Mapping[str, np.ndarray], origin: Callable[[int], str]
+    ) -> None:
         """Refuse rows whose steps all have the same label.
 
         Raises:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from swiftrl.core.config import setting
-from swiftrl.core.errors import ConfigError
+from swiftrl.core.errors import ConfigError, DataError
 from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
 
 __all__ = ["ALGORITHM", "Rm", "RmConfig"]
@@ -39,6 +42,22 @@ class Rm(Algorithm[RmConfig]):
         if weight is not None and weight < 0:
             raise ConfigError(f"--center_rewards_coefficient {weight}: expected 0 or more.")
 
+    def check_columns(
+        self, columns: Mapping[str, np.ndarray], origin: Callable[[int], str]
+    ) -> None:
+        """Refuse rows of which some have a margin and some have none.
+
+        Raises:
+            DataError: it names the first without.
+        """
+        absent = np.isnan(columns["margin"])
+        if absent.any() and not absent.all():
+            raise DataError(
+                f'{origin(int(absent.argmax()))}: row has no "margin", and '
+                f"{int((~absent).sum())} of {len(absent)} rows have one. Give every row its margin "
+                "(0 for none), or remove the column."
+            )
+
     def loss(self, inputs: LossInputs) -> LossOutput:
         """Return the ranking loss with each pair's margin, counted in pairs."""
         from swiftrl.rlhf.reward_losses import bradley_terry_loss, centring_loss
@@ -46,7 +65,7 @@ class Rm(Algorithm[RmConfig]):
         assert inputs.scores is not None
         scores_B = inputs.scores[:, 0]
         chosen_B, rejected_B = scores_B[::2], scores_B[1::2]
-        margin_B = inputs.columns.get("margin", 0.0)
+        margin_B = inputs.columns["margin"].nan_to_num() if "margin" in inputs.columns else 0.0
         loss_B = bradley_terry_loss(chosen_B, rejected_B, margin_B=margin_B)
         if self.config.center_rewards_coefficient is not None:
             centring_B = centring_loss(chosen_B, rejected_B)

@@ -9,7 +9,15 @@ from swiftrl.rlhf.planning.activations import Arithmetic, Tuning
 from swiftrl.rlhf.planning.shape import Linear, ModelShape
 from swiftrl.rlhf.planning.workload import MicroBatch, Tree
 
-__all__ = ["Choices", "Device", "Quantisation", "ReferenceKind", "Rollout", "Sharding"]
+__all__ = [
+    "Choices",
+    "Device",
+    "Quantisation",
+    "ReferenceKind",
+    "Rollout",
+    "Sharding",
+    "TeacherKind",
+]
 
 ReferenceKind = Literal["none", "adapters", "copy", "precomputed", "past"]
 Sharding = Literal["none", "fsdp2", "zero1", "zero2", "zero3"]
@@ -34,6 +42,21 @@ class Quantisation:
     def bytes(self) -> float:
         """Of a weight, all in all."""
         return (self.bits + self.extra_bits) / 8
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherKind:
+    """The frozen model that a student is held against, whole in every process.
+
+    Attributes:
+        shape: of it.
+        writes: it writes replies.
+        trained_head: the student's head trains, so that distances are taken in float32 at once.
+    """
+
+    shape: ModelShape
+    writes: bool
+    trained_head: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +120,7 @@ class Choices:
         explicit: attention runs score by score.
         rollout: of online learning; None for data that lie ready.
         sequence_parallel: processes that share each row.
+        teacher: of distillation; None without one.
     """
 
     full: bool
@@ -121,6 +145,7 @@ class Choices:
     explicit: bool = False
     rollout: Rollout | None = None
     sequence_parallel: int = 1
+    teacher: TeacherKind | None = None
 
     def batch(self) -> MicroBatch:
         """Return the largest forward pass."""

@@ -1,14 +1,14 @@
 """The memory of one process by part, at the moment of a step when it holds most.
 
 A step runs through moments, each with its own parts: the end of a forward pass (all that the
-backward pass needs is there), the end of a backward pass (all gradients are), and in online
-learning the writing of replies. The peak is the largest of them.
+backward pass needs is there), the end of a backward pass (all gradients are), with a teacher its
+reading of the batch, and the writing of replies. The peak is the largest of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swiftrl.rlhf.planning.activations import (
     Arithmetic,
@@ -18,7 +18,7 @@ from swiftrl.rlhf.planning.activations import (
 )
 from swiftrl.rlhf.planning.choices import Choices, Device
 from swiftrl.rlhf.planning.shape import Layer, ModelShape
-from swiftrl.rlhf.planning.working import head_working, layer_working
+from swiftrl.rlhf.planning.working import distance_working, head_working, layer_working
 from swiftrl.rlhf.planning.workload import MicroBatch, Tree
 
 __all__ = ["PARTS", "Memory", "plan_memory"]
@@ -29,6 +29,7 @@ PARTS = {
     "masters": "trained weights (float32)",
     "copies": "trained weights as they compute",
     "reference": "reference model",
+    "teacher": "teacher",
     "gradients": "gradients",
     "optimizer": "optimizer",
     "activations": "activations",
@@ -90,8 +91,15 @@ def plan_memory(shape: ModelShape, choices: Choices, device: Device) -> Memory:
     }
     if device.host:
         moments["saving"] = _saving(shape, choices, still)
+    teacher = choices.teacher
+    if teacher is not None:
+        moments["teaching"] = _teaching(teacher.shape, choices, device, arithmetic, still)
     if choices.rollout is not None:
         moments["rollout"] = _rollout(shape, choices, arithmetic, still)
+        if teacher is not None and teacher.writes:
+            written = _rollout(teacher.shape, choices, arithmetic, still)
+            if sum(written.values()) > sum(moments["rollout"].values()):
+                moments["rollout"] = written
     full = {name: _with_slack({**still.parts, **parts}, device) for name, parts in moments.items()}
     totals = {name: sum(parts.values()) for name, parts in full.items()}
     moment = max(totals, key=lambda name: totals[name])
@@ -144,9 +152,15 @@ def _still(shape: ModelShape, choices: Choices, device: Device, arithmetic: Arit
         "weights": frozen,
         "masters": masters,
         "reference": reference,
+        "teacher": 0.0 if choices.teacher is None else _size(choices.teacher.shape, choices),
         "optimizer": optimizer,
     }
     return _Still(parts, gradients, copies, gathered, host)
+
+
+def _size(shape: ModelShape, choices: Choices) -> float:
+    """Bytes of a frozen model of its own."""
+    return shape.parameters * choices.dtype_bytes
 
 
 def _frozen_bytes(shape: ModelShape, choices: Choices) -> float:
@@ -212,11 +226,28 @@ def _forward(
     parts = {
         "gradients": still.gradients if choices.accumulation > 1 else 0.0,
         "activations": kept + head_kept(shape.width, batch.trained, batch.tokens, arithmetic),
-        "logits": head_working(shape, choices, device, arithmetic),
+        "logits": head_working(shape, choices, device, arithmetic)
+        + distance_working(choices, device, arithmetic),
         "working": working,
         "copies": still.copies,
     }
     return parts
+
+
+def _teaching(
+    teacher: ModelShape,
+    choices: Choices,
+    device: Device,
+    arithmetic: Arithmetic,
+    still: _Still,
+) -> dict[str, float]:
+    """The teacher's pass over the batch, before the student's: nothing of it is kept."""
+    frozen = replace(choices, full=False, adapted=frozenset(), checkpointing=True)
+    return {
+        "gradients": still.gradients if choices.accumulation > 1 else 0.0,
+        "working": layer_working(teacher, frozen, device, arithmetic) + still.gathered,
+        "copies": still.copies,
+    }
 
 
 def _backward(

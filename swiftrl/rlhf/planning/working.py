@@ -6,11 +6,13 @@ from swiftrl.rlhf.planning.activations import Arithmetic
 from swiftrl.rlhf.planning.choices import Choices, Device
 from swiftrl.rlhf.planning.shape import ModelShape
 
-__all__ = ["head_working", "layer_working"]
+__all__ = ["distance_working", "head_working", "layer_working"]
 
 _F32 = 4
 _CHUNK = 256
 _STRIP = 2**20
+_DISTRIBUTIONS = 6
+"""What of the size of the logits exists at once where distances are taken."""
 
 
 def head_working(
@@ -29,6 +31,20 @@ def head_working(
     # The gradient so far, a chunk's part of it, and that part in float32.
     gradient = shape.head * (_F32 + products + (_F32 if products != _F32 else 0))
     return chunk + copy + gradient
+
+
+def distance_working(choices: Choices, device: Device, arithmetic: Arithmetic) -> float:
+    """Return the bytes of a chunk of the teacher's logits, and of both distributions of it."""
+    teacher = choices.teacher
+    if teacher is None:
+        return 0.0
+    batch = choices.batch()
+    rows = min(_CHUNK, max(batch.trained, 1))
+    states = batch.trained * teacher.shape.width * arithmetic.result
+    chunk = rows * teacher.shape.vocabulary
+    # Logits, both log-softmaxes, the mixture and their products, or a strip of them at a time.
+    wide = _STRIP if device.host and not teacher.trained_head else chunk * _F32
+    return states + chunk * arithmetic.result + _DISTRIBUTIONS * wide
 
 
 def layer_working(
