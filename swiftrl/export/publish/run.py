@@ -39,9 +39,15 @@ def publish(name: str, target: Target, job: Job) -> None:
     files, stamps = listing_of(job.folder, state.section("hashes"), target.only(job))
     job = dataclasses.replace(job, files=tuple(files))
     _refuse(name, target.check(job))
+    if target.convert is not None:
+        files, stamps = listing_of(target.convert(job), state.section("hashes"))
     job = dataclasses.replace(job, files=(*files, *target.made(job)))
     _show(name, target, job, stages)
     if stages == ["plan"]:
+        return
+    if not target.steps:
+        for line in target.manual(job):
+            log.info(line)
         return
     state.put("hashes", **stamps)
     state.take_up(_content(job), _REMEMBERED)
@@ -96,7 +102,8 @@ def _show(name: str, target: Target, job: Job, stages: Sequence[str]) -> None:
     if "plan" not in stages:
         return
     if stages != ["plan"]:
-        log.info(f"  steps: {', '.join(stage for stage in stages if stage in target.steps)}")
+        steps = [stage for stage in stages if stage in target.steps]
+        log.info(f"  steps: {', '.join(steps) or 'none beyond writing the files'}")
         return
     log.table(
         "Files",

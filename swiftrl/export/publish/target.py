@@ -26,7 +26,6 @@ class Job:
         base: folder of the adapter's base model, if it is known.
         settings: of the command.
         files: that go there, those that are made for the target included.
-        source: files of the folder alone.
     """
 
     folder: Path
@@ -78,6 +77,7 @@ class Target:
         steps: by the name of the stage; stages that it has not are passed over.
         check: returns what is wrong, seen without the network.
         check_online: raises what is wrong at the target, before anything is sent.
+        convert: writes the model in the target's own format and returns the folder that goes there.
         only: names of the folder's files that go there; empty for all.
         made: files that are made for it.
         requests: by stage, those that will be sent.
@@ -93,6 +93,7 @@ class Target:
     takes: frozenset[str] = frozenset({"model"})
     check: Callable[[Job], Sequence[str]] = _no_problems
     check_online: Callable[[Job], None] | None = None
+    convert: Callable[[Job], Path] | None = None
     only: Callable[[Job], Sequence[str]] = _no_lines
     made: Callable[[Job], Sequence[PublishedFile]] = _no_files
     requests: Callable[[Job], Mapping[str, Sequence[Request]]] = _no_requests
