@@ -112,7 +112,7 @@ def _special(folder: Path, settings: Mapping[str, Any], ids: Mapping[str, int]) 
     for role in ("bos", "eos", "pad"):
         text = settings.get(f"{role}_token")
         text = text.get("content") if isinstance(text, dict) else text
-        if text in ids:
+        if isinstance(text, str) and text in ids:
             special[role] = ids[text]
     ends = read_json(folder / "generation_config.json").get("eos_token_id")
     others = [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
