@@ -41,7 +41,9 @@ def publish_model(settings: Settings) -> int:
     elif config.adapters:
         job = Job(Path(config.adapters[0]), adapter=True, base=_base(config), settings=settings)
     else:
-        job = Job(_folder(config), adapter=False, base=None, settings=settings)
+        named = Path(config.model or "")
+        beside = None if named.is_dir() else Path(named.name.removeprefix("builtin:"))
+        job = Job(_folder(config), adapter=False, base=None, settings=settings, beside=beside)
     publish(name, target, job)
     return 0
 

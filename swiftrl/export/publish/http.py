@@ -120,7 +120,7 @@ def _refusal(request: Request, status: int, body: Mapping[str, Any]) -> Exceptio
     inner = inner if isinstance(inner, dict) else body
     code = str(inner.get("code") or inner.get("error_code") or inner.get("Code") or "")
     message = str(inner.get("message") or inner.get("error_msg") or inner.get("Message") or "")
-    said = f"{status} {code} {message}".strip()
+    said = f"{status} {code} {message}".strip().rstrip(".")
     if status >= 500 or status == 429:
         return TransientError(f"{said}.")
     if status in (401, 403):

@@ -35,7 +35,7 @@ def publish(name: str, target: Target, job: Job) -> None:
     stages = _stages(job, target)
     check_folder(job.folder, adapter=job.adapter)
     # The state is read also where nothing is sent: hashes of unchanged files stand in it.
-    state = State(state_file(job.folder, name), f"{name} {target.place(job)}")
+    state = State(state_file(job.home, name), f"{name} {target.place(job)}")
     files, stamps = listing_of(job.folder, state.section("hashes"), target.only(job))
     job = dataclasses.replace(job, files=tuple(files))
     _refuse(name, target.check(job))

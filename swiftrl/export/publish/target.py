@@ -25,6 +25,8 @@ class Job:
         adapter: whether it is an adapter.
         base: folder of the adapter's base model, if it is known.
         settings: of the command.
+        beside: what the state, and converted files, stand beside; None for the folder. A model of
+            a hub's cache has nothing written beside it.
         files: that go there, those that are made for the target included.
     """
 
@@ -32,6 +34,7 @@ class Job:
     adapter: bool
     base: Path | None
     settings: Settings
+    beside: Path | None = None
     files: tuple[PublishedFile, ...] = ()
 
     @property
@@ -43,7 +46,12 @@ class Job:
     def name(self) -> str:
         """A name for the result: the last part of --destination, or the folder's."""
         last = (self.publish.destination or "").rstrip("/").rpartition("/")[2]
-        return last or self.folder.absolute().name
+        return last or self.home.name
+
+    @property
+    def home(self) -> Path:
+        """What the state and converted files stand beside."""
+        return (self.beside or self.folder).absolute()
 
 
 Step = Callable[[Job, State], None]

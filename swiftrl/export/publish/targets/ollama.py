@@ -41,7 +41,7 @@ def _problems(job: Job) -> list[str]:
 
 
 def _convert(job: Job) -> Path:
-    folder = job.folder.absolute().with_name(f"{job.folder.absolute().name}-gguf")
+    folder = job.home.with_name(f"{job.home.name}-gguf")
     convert(job, folder)
     return folder
 
