@@ -212,6 +212,7 @@ def run_block(text: str, monkeypatch) -> None:
         "docs/en/quickstart.md",
         "docs/en/algorithms.md",
         "docs/en/quantisation.md",
+        "docs/en/export.md",
         "docs/en/templates.md",
     ],
 )
