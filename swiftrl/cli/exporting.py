@@ -14,6 +14,7 @@ from swiftrl.core.config import Settings
 from swiftrl.core.errors import ConfigError
 from swiftrl.data.config import DataConfig
 from swiftrl.export.config import ExportConfig, QuantConfig
+from swiftrl.export.engine import OURS, check_engine, engine_format
 from swiftrl.export.method import Plan, plan_of
 from swiftrl.models.config import ModelConfig
 from swiftrl.models.quantised import ROUND_INPUTS
@@ -40,7 +41,7 @@ def quantise(settings: Settings) -> int:
         SwiftRLError: what the user must know.
     """
     _check(settings)
-    plan = plan_of(settings[QuantConfig])
+    plan, ours = _plan(settings[QuantConfig])
     backend = hardware.choose(settings[ModelConfig])
     # How weights are rounded here, by our own operations; elsewhere, how they are read.
     hardware.check(settings, backend, but=("quant_method",))
@@ -48,11 +49,14 @@ def quantise(settings: Settings) -> int:
     resolved = find_model(settings[ModelConfig])
     target = _target(settings, resolved, f"{plan.name}-int{plan.scheme.bits}")
     check_target(target, settings[ExportConfig].exist_ok)
+    from swiftrl.export.by_engine import export_by_engine
     from swiftrl.export.checks import check_model, check_tokens
     from swiftrl.export.pipeline import Order, export_quantised
     from swiftrl.export.work_folder import WorkFolder
 
     sizes = check_model(resolved, plan, settings[QuantConfig])
+    if not ours:
+        check_engine(settings[QuantConfig])
     settings = _resolve(settings, resolved, plan, target)
     log.info(f"swiftrl export: {plan.title}")
     for line in settings.lines():
@@ -71,7 +75,11 @@ def quantise(settings: Settings) -> int:
         settings.as_dict(),
     )
     loaded = _load(settings, resolved, backend, sizes.bytes)
-    report = export_quantised(loaded, order, backend)
+    if ours:
+        report = export_quantised(loaded, order, backend)
+    else:
+        merged = bool(settings[ModelConfig].adapters)
+        report = export_by_engine(loaded, order, backend, merged=merged)
     log.info(
         f"Perplexity {report['perplexity_before']:.4f} -> {report['perplexity_after']:.4f}, "
         f"divergence {report['kl']:.5f} nats a token, same next token {report['agreement']:.1%}; "
@@ -122,6 +130,17 @@ def _check(settings: Settings) -> None:
     data = settings[DataConfig]
     if data.streaming:
         raise ConfigError("--streaming: calibration rows are drawn from all; leave it out.")
+
+
+def _plan(config: QuantConfig) -> tuple[Plan, bool]:
+    """Return method and format, and whether swiftrl itself is to quantise."""
+    if config.quant_backend == OURS:
+        if config.quant_python is not None:
+            raise ConfigError(
+                f"--quant_python {config.quant_python}: is for another --quant_backend than {OURS}."
+            )
+        return plan_of(config), True
+    return plan_of(dataclasses.replace(config, quant_format=engine_format(config))), False
 
 
 def _target(settings: Settings, resolved: Resolved, suffix: str) -> Path:

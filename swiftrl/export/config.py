@@ -36,6 +36,15 @@ class QuantConfig:
         "arXiv:2210.17323), awq (weights of large inputs first scaled up, arXiv:2306.00978), rtn "
         "(to the nearest, without data), or another that the documentation lists.",
     )
+    quant_backend: str = setting(
+        "swiftrl",
+        "What rounds the weights: swiftrl, or another package that does it in its own way: "
+        "gptqmodel, llmcompressor, autoawq, auto_gptq.",
+    )
+    quant_python: str | None = setting(
+        None,
+        "Python of another environment, in which --quant_backend is installed. Unset: this one.",
+    )
     quant_bits: int | None = setting(None, "Bits of a weight. Unset: 4, or the method's only one.")
     quant_format: str = setting(
         "auto",

@@ -32,7 +32,7 @@ from swiftrl.export.work_folder import WorkFolder
 from swiftrl.export.writer import check_reload, check_tensors, write_quantised
 from swiftrl.models.load import LoadedModel
 
-__all__ = ["Order", "export_quantised"]
+__all__ = ["Order", "bytes_of", "export_quantised", "judge", "release"]
 
 
 _RELOADED_PASSES = 2
@@ -74,7 +74,7 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
     model: Any = loaded.model
     take_apart(model, order.quant)
     blocks = find_blocks(model, loaded.spec, order.quant.modules_to_not_convert)
-    size, dtype = _bytes(model.state_dict()), model.dtype
+    size, dtype = bytes_of(model.state_dict()), model.dtype
     device = backend.current_device()
     done = order.folder.open()
     with streamed(model, blocks, device):
@@ -100,11 +100,11 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
         data=order.samples.sources,
         tokens=sum(len(row.token_ids) for row in rows),
         skipped=skipped,
-        sizes=(size, _bytes(rest) + _bytes(tensors)),
+        sizes=(size, bytes_of(rest) + bytes_of(tensors)),
         seconds=time.monotonic() - began,
         bound=order.quant.quant_max_kl,
     )
-    _judge(comparison, order)
+    judge(comparison, order)
     with atomic_directory(order.target) as folder:
         write_quantised(
             folder,
@@ -116,7 +116,7 @@ def export_quantised(loaded: LoadedModel, order: Order, backend: Backend) -> dic
             max_shard_size=order.export.max_shard_size,
         )
         check_tensors(folder, tensors)
-        _release(model)
+        release(model)
         compared = slice(0, _RELOADED_PASSES)
         difference = check_reload(
             folder,
@@ -159,7 +159,7 @@ def _quantise(
     return quantise_blocks(job, calls, done)
 
 
-def _judge(comparison: Comparison, order: Order) -> None:
+def judge(comparison: Comparison, order: Order) -> None:
     """Refuse a result that is too far from the original."""
     bound = order.quant.quant_max_kl
     if comparison.kl <= bound:
@@ -177,7 +177,7 @@ def _judge(comparison: Comparison, order: Order) -> None:
     log.warn(f"{text} Written all the same (--force true).")
 
 
-def _release(model: Any) -> None:
+def release(model: Any) -> None:
     """Let go of a model's weights, so that the device has room for the one that is read again."""
     for part in (*model.parameters(), *model.buffers()):
         part.data = part.data.new_empty(0)
@@ -190,7 +190,7 @@ def _packed(folder: WorkFolder, blocks: int) -> dict[str, Tensor]:
     return tensors
 
 
-def _bytes(tensors: Mapping[str, Tensor]) -> int:
+def bytes_of(tensors: Mapping[str, Tensor]) -> int:
     """Return the bytes of tensors, those that share memory once."""
     sizes = {
         tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors.values()
