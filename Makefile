@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-offline bench-long-rows bench-quant check-quant-readers parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-offline bench-long-rows bench-quant bench-quant-training check-quant-readers parity clean
 
 setup: $(READY)
 
@@ -87,6 +87,10 @@ bench-long-rows: setup
 # Quantisation against GPTQModel, in an environment of its own.
 bench-quant: setup
 	$(BIN)/python benchmarks/quant.py
+
+# LoRA on quantised weights beside LoRA on bfloat16 weights.
+bench-quant-training: setup
+	$(BIN)/python benchmarks/quant_training.py
 
 # Folders that swiftrl writes in transformers, GPTQModel and vLLM, in the same environment.
 check-quant-readers: setup

@@ -23,6 +23,9 @@ REQUIREMENTS = {
         "accelerate==1.15.0",
         "optimum==2.3.0",
     ],
+    # Other packages of `swiftrl export --quant_backend`, whose versions exclude each other.
+    "autoawq": ["autoawq==0.2.9", "transformers==5.23.0", "peft==0.21.2"],
+    "llmcompressor": ["llmcompressor==0.14.0.1"],
 }
 # They come along with vLLM, in builds for CUDA that stop transformers from importing on a CPU.
 UNWANTED = ["torchvision", "torchaudio", "torchcodec"]

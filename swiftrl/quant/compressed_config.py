@@ -1,15 +1,21 @@
-"""`quantization_config` of compressed-tensors: one group of layers that share a scheme."""
+"""What formats of compressed-tensors share: `quantization_config`, one group of layers by a scheme.
+
+Shapes: O outputs, I inputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
 
 from swiftrl.core.errors import ConfigError
 from swiftrl.quant.scheme import Scheme
 
-__all__ = ["METHOD", "Stored", "read_config", "write_config"]
+__all__ = ["METHOD", "CompressedTensors", "Stored", "check_rows", "read_config", "write_config"]
 
 METHOD = "compressed-tensors"
 _DYNAMIC_TOKENS = {"strategy": "token", "symmetric": True, "dynamic": True}
@@ -29,6 +35,64 @@ class Stored:
     format: str
     type: str
     activation_bits: int | None = None
+
+
+class _Dequantises(Protocol):
+    def dequantise(self, dtype: torch.dtype) -> Tensor: ...
+
+
+class CompressedTensors:
+    """A format whose scheme lies in `quantization_config` as compressed-tensors has it.
+
+    Attributes:
+        stored: what it is called there.
+    """
+
+    stored: Stored
+
+    def check(self, scheme: Scheme) -> None:
+        """Raise ConfigError for a scheme that the format cannot hold."""
+        raise NotImplementedError
+
+    def unpack(self, tensors: Mapping[str, Tensor], scheme: Scheme) -> _Dequantises:
+        """Return what `pack` was given."""
+        raise NotImplementedError
+
+    def dequantise(
+        self, tensors: Mapping[str, Tensor], scheme: Scheme, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the weight [O, I]."""
+        return self.unpack(tensors, scheme).dequantise(dtype)
+
+    def to_config(self, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:
+        """Return `quantization_config`."""
+        self.check(scheme)
+        return write_config(self.stored, scheme, skipped)
+
+    def from_config(self, config: Mapping[str, Any]) -> Scheme | None:
+        """Return the scheme of the weights; None for other methods and kinds.
+
+        Raises:
+            ConfigError: another grid, or static scales of inputs.
+        """
+        scheme = read_config(self.stored, config)
+        if scheme is not None:
+            self.check(scheme)
+        return scheme
+
+
+def check_rows(name: str, scheme: Scheme) -> None:
+    """Refuse all but 8 bits with one scale a row, centred on zero.
+
+    Raises:
+        ConfigError: another grid.
+    """
+    if (scheme.bits, scheme.group_size, scheme.symmetric) != (8, -1, True):
+        raise ConfigError(
+            f"the format {name} holds 8 bits, symmetric, with one scale a row (group_size -1); "
+            f"found {scheme.bits} bits, {'' if scheme.symmetric else 'not '}symmetric, group_size "
+            f"{scheme.group_size}."
+        )
 
 
 def write_config(stored: Stored, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:

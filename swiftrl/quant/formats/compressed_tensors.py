@@ -9,14 +9,13 @@ Shapes: O outputs, I inputs, G groups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from swiftrl.core.errors import ConfigError
-from swiftrl.quant.compressed_config import Stored, read_config, write_config
+from swiftrl.quant.compressed_config import CompressedTensors, Stored
 from swiftrl.quant.pack import pack, unpack, words_for
 from swiftrl.quant.scheme import QuantWeight, Scheme
 
@@ -26,8 +25,17 @@ _BITS = (4, 8)
 _STORED = Stored("pack-quantized", "int")
 
 
-class PackQuantized:
+class PackQuantized(CompressedTensors):
     """Codes along the inputs, as in memory order of the weight."""
+
+    stored = _STORED
+
+    def check(self, scheme: Scheme) -> None:
+        """Refuse other than 4 and 8 bits."""
+        if scheme.bits not in _BITS:
+            raise ConfigError(
+                f"compressed-tensors pack-quantized with {scheme.bits} bits; expected 4 or 8."
+            )
 
     def layout(
         self, outputs: int, inputs: int, scheme: Scheme, dtype: torch.dtype
@@ -50,7 +58,7 @@ class PackQuantized:
         Raises:
             ConfigError: groups that do not lie in order, or codes that do not fill whole words.
         """
-        _check(scheme)
+        self.check(scheme)
         if weight.group_of is not None:
             raise ConfigError("compressed-tensors holds groups in the order of the inputs.")
         tensors = {
@@ -70,35 +78,6 @@ class PackQuantized:
             zeros = unpack(tensors["weight_zero_point"], scheme.bits)
         codes = unpack(tensors["weight_packed"].t(), scheme.bits).t().contiguous()
         return QuantWeight(codes=codes, scales=scales, zeros=zeros)
-
-    def dequantise(
-        self, tensors: Mapping[str, Tensor], scheme: Scheme, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the weight [O, I]."""
-        return self.unpack(tensors, scheme).dequantise(dtype)
-
-    def to_config(self, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:
-        """Return `quantization_config`."""
-        _check(scheme)
-        return write_config(_STORED, scheme, skipped)
-
-    def from_config(self, config: Mapping[str, Any]) -> Scheme | None:
-        """Return the scheme; None for other methods and kinds.
-
-        Raises:
-            ConfigError: other bits, or layers of different schemes.
-        """
-        scheme = read_config(_STORED, config)
-        if scheme is not None:
-            _check(scheme)
-        return scheme
-
-
-def _check(scheme: Scheme) -> None:
-    if scheme.bits not in _BITS:
-        raise ConfigError(
-            f"compressed-tensors pack-quantized with {scheme.bits} bits; expected 4 or 8."
-        )
 
 
 FORMAT = PackQuantized()

@@ -9,14 +9,12 @@ Shapes: O outputs, I inputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from swiftrl.core.errors import ConfigError
-from swiftrl.quant.compressed_config import Stored, read_config, write_config
+from swiftrl.quant.compressed_config import CompressedTensors, Stored, check_rows
 from swiftrl.quant.fp8 import Fp8Weight
 from swiftrl.quant.scheme import Scheme
 
@@ -25,8 +23,14 @@ __all__ = ["FORMAT"]
 _STORED = Stored("float-quantized", "float", activation_bits=8)
 
 
-class FloatQuantized:
+class FloatQuantized(CompressedTensors):
     """Weights as floating point numbers of a byte."""
+
+    stored = _STORED
+
+    def check(self, scheme: Scheme) -> None:
+        """Refuse all but one scale a row of 8 bits."""
+        check_rows("fp8", scheme)
 
     def layout(
         self, outputs: int, inputs: int, scheme: Scheme, dtype: torch.dtype
@@ -37,43 +41,12 @@ class FloatQuantized:
 
     def pack(self, weight: Fp8Weight, scheme: Scheme) -> dict[str, Tensor]:
         """Return a layer's tensors."""
-        _check(scheme)
+        self.check(scheme)
         return {"weight": weight.values.contiguous(), "weight_scale": weight.scales.contiguous()}
 
     def unpack(self, tensors: Mapping[str, Tensor], scheme: Scheme) -> Fp8Weight:
         """Return what `pack` was given."""
         return Fp8Weight(tensors["weight"], tensors["weight_scale"])
-
-    def dequantise(
-        self, tensors: Mapping[str, Tensor], scheme: Scheme, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the weight [O, I]."""
-        return self.unpack(tensors, scheme).dequantise(dtype)
-
-    def to_config(self, scheme: Scheme, skipped: Sequence[str]) -> dict[str, Any]:
-        """Return `quantization_config`."""
-        _check(scheme)
-        return write_config(_STORED, scheme, skipped)
-
-    def from_config(self, config: Mapping[str, Any]) -> Scheme | None:
-        """Return the scheme of the weights; None for other methods and kinds.
-
-        Raises:
-            ConfigError: scales for blocks or whole layers, or static scales of inputs.
-        """
-        scheme = read_config(_STORED, config)
-        if scheme is not None:
-            _check(scheme)
-        return scheme
-
-
-def _check(scheme: Scheme) -> None:
-    if (scheme.bits, scheme.group_size, scheme.symmetric) != (8, -1, True):
-        raise ConfigError(
-            f"the format fp8 holds 8 bits with one scale a row (group_size -1, symmetric); found "
-            f"{scheme.bits} bits, {'' if scheme.symmetric else 'not '}symmetric, group_size "
-            f"{scheme.group_size}."
-        )
 
 
 FORMAT = FloatQuantized()
