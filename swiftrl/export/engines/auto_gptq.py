@@ -23,17 +23,19 @@ ENGINE: EngineFacts = {
 
 def quantise(request: dict[str, Any]) -> None:
     """Quantise the model of a request and write it."""
-    import torch
-    from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
+    from importlib import import_module
 
-    config = BaseQuantizeConfig(
+    import torch
+
+    package: Any = import_module("auto_gptq")
+    config = package.BaseQuantizeConfig(
         bits=request["bits"],
         group_size=request["group_size"],
         sym=request["symmetric"],
         desc_act=request["desc_act"],
         damp_percent=0.01 if request["damp_percent"] is None else request["damp_percent"],
     )
-    model = AutoGPTQForCausalLM.from_pretrained(
+    model = package.AutoGPTQForCausalLM.from_pretrained(
         request["model"], config, torch_dtype=getattr(torch, request["dtype"])
     )
     rows = [torch.tensor([row]) for row in request["rows"]]

@@ -21,13 +21,15 @@ ENGINE: EngineFacts = {
 
 def quantise(request: dict[str, Any]) -> None:
     """Quantise the model of a request and write it."""
-    from awq import AutoAWQForCausalLM
+    from importlib import import_module
+
     from transformers import AutoTokenizer
 
+    package: Any = import_module("awq")
     if request["bits"] != 4:
         raise SystemExit("autoawq makes 4 bits only")
     tokenizer = AutoTokenizer.from_pretrained(request["model"])
-    model = AutoAWQForCausalLM.from_pretrained(
+    model = package.AutoAWQForCausalLM.from_pretrained(
         request["model"], device_map=request["device"], torch_dtype=request["dtype"]
     )
     config = {

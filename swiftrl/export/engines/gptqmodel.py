@@ -22,11 +22,13 @@ ENGINE: EngineFacts = {
 def quantise(request: dict[str, Any]) -> None:
     """Quantise the model of a request and write it."""
     import re
+    from importlib import import_module
 
     import torch
-    from gptqmodel import BACKEND, GPTQModel
-    from gptqmodel.quantization.config import FORMAT, AWQConfig, GPTQConfig
 
+    package: Any = import_module("gptqmodel")
+    settings_of: Any = import_module("gptqmodel.quantization.config")
+    formats, kernels_of = settings_of.FORMAT, package.BACKEND
     awq = request["method"] == "awq"
     settings: dict[str, Any] = {
         "bits": request["bits"],
@@ -35,17 +37,17 @@ def quantise(request: dict[str, Any]) -> None:
         "dynamic": {f"-:.*{re.escape(name)}$": {} for name in request["skipped"]} or None,
     }
     if awq:
-        config = AWQConfig(format=FORMAT.GEMM, **settings)
+        config = settings_of.AWQConfig(format=formats.GEMM, **settings)
     else:
         if request["damp_percent"] is not None:
             settings["damp_percent"] = request["damp_percent"]
-        form = FORMAT.GPTQ_V2 if request["format"] == "gptq_v2" else FORMAT.GPTQ
-        config = GPTQConfig(format=form, desc_act=request["desc_act"], **settings)
+        form = formats.GPTQ_V2 if request["format"] == "gptq_v2" else formats.GPTQ
+        config = settings_of.GPTQConfig(format=form, desc_act=request["desc_act"], **settings)
     dtype = getattr(torch, request["dtype"])
-    model = GPTQModel.load(request["model"], config, device=request["device"], dtype=dtype)
+    model = package.GPTQModel.load(request["model"], config, device=request["device"], dtype=dtype)
     rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in request["rows"]]
     kernels = {}
     if request["device"] == "cpu":
-        kernels = {"backend": BACKEND.AWQ_TORCH if awq else BACKEND.GPTQ_TORCH}
+        kernels = {"backend": kernels_of.AWQ_TORCH if awq else kernels_of.GPTQ_TORCH}
     model.quantize(rows, calibration_sort=None, batch_size=1, **kernels)
     model.save(request["output"], max_shard_size=request["max_shard_size"])

@@ -22,33 +22,35 @@ ENGINE: EngineFacts = {
 
 def quantise(request: dict[str, Any]) -> None:
     """Quantise the model of a request and write it."""
+    from importlib import import_module
+
     import torch
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
     from datasets import Dataset
-    from llmcompressor import oneshot
-    from llmcompressor.modifiers.gptq import GPTQModifier
     from transformers import AutoModelForCausalLM
 
+    package: Any = import_module("llmcompressor")
+    modifiers: Any = import_module("llmcompressor.modifiers.gptq")
+    schemes: Any = import_module("compressed_tensors.quantization")
     dtype = getattr(torch, request["dtype"])
     model = AutoModelForCausalLM.from_pretrained(
         request["model"], dtype=dtype, device_map=request["device"]
     )
     grouped = request["group_size"] != -1
-    weights = QuantizationArgs(
+    weights = schemes.QuantizationArgs(
         num_bits=request["bits"],
         symmetric=request["symmetric"],
         strategy="group" if grouped else "channel",
         group_size=request["group_size"] if grouped else None,
     )
-    scheme = QuantizationScheme(targets=["Linear"], weights=weights)
+    scheme = schemes.QuantizationScheme(targets=["Linear"], weights=weights)
     damping = {} if request["damp_percent"] is None else {"dampening_frac": request["damp_percent"]}
-    recipe = GPTQModifier(
+    recipe = modifiers.GPTQModifier(
         config_groups={"group_0": scheme}, ignore=["lm_head", *request["skipped"]], **damping
     )
     rows = Dataset.from_list(
         [{"input_ids": row, "attention_mask": [1] * len(row)} for row in request["rows"]]
     )
-    oneshot(
+    package.oneshot(
         model=model,
         dataset=rows,
         recipe=recipe,
