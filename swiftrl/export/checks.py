@@ -77,7 +77,7 @@ def check_tokens(samples: Samples, sizes: Sizes, plan: Plan, config: QuantConfig
     Raises:
         DataError: X^T X of the widest layer would be singular, and the method inverts it.
     """
-    if not plan.method.inverts_hessian:
+    if not plan.method.inverts_hessian(config):
         return
     tokens, widest = sum(len(row.sequences[0]) for row in samples.calibration), sizes.widest
     if tokens >= _AMPLE * widest:
@@ -94,7 +94,8 @@ def check_tokens(samples: Samples, sizes: Sizes, plan: Plan, config: QuantConfig
     else:
         raise DataError(
             f"too few samples: {text}. {plan.name} needs more tokens than inputs to know which "
-            f"errors cancel. {more}, or take --quant_method awq; --force true goes on all the same."
+            f"errors cancel. {more}, or take --quant_method awq --awq_rounding nearest; --force true "
+            "goes on all the same."
         )
 
 

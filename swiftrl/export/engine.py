@@ -26,7 +26,14 @@ _PACKAGE = "swiftrl.export.engines"
 _RUN = (
     "import json, runpy, sys; runpy.run_path(sys.argv[1])['quantise'](json.load(open(sys.argv[2])))"
 )
-_ASKED = ("desc_act", "damp_percent", "modules_to_not_convert", "gptaq", "true_sequential")
+_ASKED = (
+    "desc_act",
+    "damp_percent",
+    "modules_to_not_convert",
+    "gptaq",
+    "true_sequential",
+    "awq_rounding",
+)
 
 
 class EngineFacts(TypedDict):

@@ -37,7 +37,6 @@ class Method(Protocol):
         formats: names of the formats it can write; the first is --quant_format auto.
         bits: that it can make; the first is the default.
         reads_inputs: it needs calibration rows.
-        inverts_hessian: it inverts a layer's X^T X, which fewer tokens than inputs leave singular.
         scales_inputs: layers' inputs are scaled, where what makes them can take the inverse,
             before the weights are rounded (AWQ).
     """
@@ -46,8 +45,11 @@ class Method(Protocol):
     formats: Sequence[str]
     bits: Sequence[int]
     reads_inputs: bool
-    inverts_hessian: bool
     scales_inputs: bool
+
+    def inverts_hessian(self, config: QuantConfig) -> bool:
+        """Return whether X^T X of layers' inputs is inverted; too few tokens leave it singular."""
+        ...
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:
         """Return how weights are stored, from the settings.

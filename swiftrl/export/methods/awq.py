@@ -28,8 +28,11 @@ class Awq:
     formats = ("awq", "gptq_v2", "gptq")
     bits = (4, 8, 3, 2)
     reads_inputs = True
-    inverts_hessian = False
     scales_inputs = True
+
+    def inverts_hessian(self, config: QuantConfig) -> bool:
+        """Return whether weights are rounded as by gptq."""
+        return config.awq_rounding == "gptq"
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:
         """Return the scheme."""

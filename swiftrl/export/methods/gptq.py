@@ -23,8 +23,11 @@ class Gptq:
     formats = ("gptq", "gptq_v2", "compressed_tensors")
     bits = (4, 8, 3, 2)
     reads_inputs = True
-    inverts_hessian = True
     scales_inputs = False
+
+    def inverts_hessian(self, config: QuantConfig) -> bool:
+        """Return True: weights make errors good by it."""
+        return True
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:
         """Return the scheme."""

@@ -19,8 +19,11 @@ class RoundToNearest:
     formats = ("gptq", "gptq_v2", "awq", "compressed_tensors")
     bits = (4, 8, 3, 2)
     reads_inputs = False
-    inverts_hessian = False
     scales_inputs = False
+
+    def inverts_hessian(self, config: QuantConfig) -> bool:
+        """Return False: no inputs are looked at."""
+        return False
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:
         """Return the scheme; AWQ's format has zero points of its own."""

@@ -19,8 +19,11 @@ class W8A8:
     formats = ("w8a8",)
     bits = (8,)
     reads_inputs = True
-    inverts_hessian = True
     scales_inputs = False
+
+    def inverts_hessian(self, config: QuantConfig) -> bool:
+        """Return True: weights make errors good by it."""
+        return True
 
     def scheme(self, config: QuantConfig, bits: int, form: str) -> Scheme:
         """Return the scheme."""
