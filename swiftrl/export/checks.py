@@ -94,8 +94,8 @@ def check_tokens(samples: Samples, sizes: Sizes, plan: Plan, config: QuantConfig
     else:
         raise DataError(
             f"too few samples: {text}. {plan.name} needs more tokens than inputs to know which "
-            f"errors cancel. {more}, or take --quant_method awq --awq_rounding nearest; --force true "
-            "goes on all the same."
+            f"errors cancel. {more}, or take --quant_method awq --awq_rounding nearest; "
+            "--force true goes on all the same."
         )
 
 
