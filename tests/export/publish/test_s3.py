@@ -162,6 +162,8 @@ def test_verify_names_what_was_changed_there(tmp_path, way, bucket, capsys):
     bucket.put_object(Bucket="models", Key="mine/model.safetensors", Body=b"x" * size)
     assert main(words(folder, way, "--stage", "verify")) == 2
     assert "mine/model.safetensors: its ETag is" in capsys.readouterr().err
+    assert main(words(folder, way, "--stage", "upload", "verify")) == 0
+    all_right(bucket, folder)
     assert main(words(folder, way, "--stage", "cleanup")) == 2
     assert "--yes" in capsys.readouterr().err
     assert main(words(folder, way, "--stage", "cleanup", "--yes")) == 0
