@@ -182,12 +182,16 @@ def test_examples_run(path, tmp_path):
     words = command["command"].split()[1:-1]
     trains = words[0] != "export"
     short = ["--max_steps", "2"] if trains else []
+    published = "to" in yaml.safe_load(path.read_text("utf-8"))
+    if published:
+        short = ["--destination", str(tmp_path / "out")]
     code = main(
         [*words, str(path), *short, "--use_cpu", "true", "--output_dir",
          str(tmp_path / "out"), "--cache_dir", str(tmp_path / "cache")]
     )  # fmt: skip
     assert code == 0
     made = "checkpoint-2" if trains else "quantisation_report.md"
+    made = "Modelfile" if published else made
     assert list((tmp_path / "out").rglob(made))
 
 
