@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from swiftrl.core import log
 from swiftrl.models.attention import use_attention
 from swiftrl.models.backbone import Backbone
+from swiftrl.models.value_head import value_head
 from swiftrl.rlhf.logprobs import LogitTerms
 from swiftrl.rlhf.tree_attention import NAME
 
@@ -79,7 +80,9 @@ def find_ending(lm: Any, backbone: Backbone, temperature: float = 1.0) -> Ending
     named, *others = _readings(lm.config)
     head, gives = backbone.head, backbone.gives
     owner = lm if backbone.reads is gives else _owner(lm, head)
-    between = [child for child in owner.children() if child is not gives and child is not head]
+    # A critic's head reads what the head of words reads, and stands beside it.
+    known = (gives, head, value_head(lm))
+    between = [child for child in owner.children() if not any(child is one for one in known)]
     text = lm.config.get_text_config(decoder=True)
     padded = getattr(text, "unpadded_vocab_size", None)
     ending = Ending(named)
