@@ -59,14 +59,20 @@ generation_kwargs:
 """
 
 
-def harness(python: str, model: Path, task: str, text: str, folder: Path) -> list[dict]:
-    """Run the harness on one task; return its samples."""
+def harness(
+    python: str, model: Path, task: str, text: str, folder: Path, url: str | None
+) -> list[dict]:
+    """Run the harness on one task, by a model of its own or by a server; return its samples."""
     tasks = folder / "tasks"
     tasks.mkdir(exist_ok=True)
     (tasks / f"{task}.yaml").write_text(text)
-    words = ["-m", "lm_eval", "run", "--model", "hf", "--model_args",
-             f"pretrained={model},dtype=float32", "--include_path", str(tasks), "--tasks", task,
-             "--device", "cpu", "--batch_size", "8", "--log_samples", "--output_path",
+    engine, told = "hf", f"pretrained={model},dtype=float32"
+    if url is not None:
+        engine = "local-completions"
+        told = f"model=builtin:{model.name},base_url={url}/completions,tokenizer={model}"
+    words = ["-m", "lm_eval", "run", "--model", engine, "--model_args", told, "--include_path",
+             str(tasks), "--tasks", task, "--device", "cpu", "--batch_size",
+             "8" if url is None else "1", "--log_samples", "--output_path",
              str(folder / task)]  # fmt: skip
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     subprocess.run([python, *words], check=True, env=os.environ | offline, stdout=sys.stderr)
@@ -74,13 +80,16 @@ def harness(python: str, model: Path, task: str, text: str, folder: Path) -> lis
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def ours(model: str, task: str, file: Path, length: int, folder: Path) -> list[dict]:
+def ours(
+    model: str, task: str, file: Path, length: int, folder: Path, url: str | None
+) -> list[dict]:
     """Run swiftrl on the same; return its samples."""
     told = {task: {"local_path": str(file), "few_shot_num": 0, "max_tokens": length}}
-    words = ["-m", "swiftrl", "eval", "--model", model, "--torch_dtype", "float32", "--use_cpu",
-             "true", "--eval_dataset", task, "--eval_prompt", "raw", "--eval_dataset_args",
-             json.dumps(told), "--eval_output_dir", str(folder / f"ours-{task}"),
-             "--eval_batch_size", "8"]  # fmt: skip
+    own = ["--torch_dtype", "float32", "--use_cpu", "true", "--eval_batch_size", "8"]
+    place = own if url is None else ["--eval_url", url]
+    words = ["-m", "swiftrl", "eval", "--model", model, *place, "--eval_dataset", task,
+             "--eval_prompt", "raw", "--eval_dataset_args", json.dumps(told),
+             "--eval_output_dir", str(folder / f"ours-{task}")]  # fmt: skip
     subprocess.run([sys.executable, *words], check=True, stdout=sys.stderr)
     lines = (folder / f"ours-{task}/samples/{task}.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -101,6 +110,7 @@ def main() -> None:
     parser.add_argument("--humaneval", type=Path, required=True)
     parser.add_argument("--harness", default=str(ROOT / "benchmarks/.venvs/lmeval/bin/python"))
     parser.add_argument("--model", default="tiny-instruct")
+    parser.add_argument("--url", help="both ask this server (swiftrl deploy, float32)")
     parser.add_argument("--limit", type=int, default=100)
     parser.add_argument("--max_tokens", type=int, default=64)
     options = parser.parse_args()
@@ -113,8 +123,10 @@ def main() -> None:
         ):  # fmt: skip
             file = first_rows(given, options.limit, folder / f"{task}.jsonl")
             yaml = text.format(file=file, n=options.max_tokens)
-            theirs = harness(options.harness, weights, f"own_{task}", yaml, folder)
-            mine = ours(f"builtin:{options.model}", task, file, options.max_tokens, folder)
+            theirs = harness(options.harness, weights, f"own_{task}", yaml, folder, options.url)
+            mine = ours(
+                f"builtin:{options.model}", task, file, options.max_tokens, folder, options.url
+            )
             print(row(task, mine, theirs), flush=True)
 
 
