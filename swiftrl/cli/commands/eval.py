@@ -33,6 +33,9 @@ class EvalConfig:
     eval_dataset: list[str] = setting(
         [], "Tasks, e.g. gsm8k; `swiftrl eval --list_tasks true` names all."
     )
+    eval_backend: str = setting(
+        "Native", "Who evaluates: the tasks of this package.", choices=("Native",)
+    )
     eval_limit: int | None = setting(None, "First questions of each group of a task; unset: all.")
     eval_dataset_args: dict[str, dict[str, Any]] = setting(
         {},
