@@ -18,6 +18,7 @@ from swiftrl.core import log
 from swiftrl.core.errors import ExportError
 from swiftrl.export.calibration import Pass
 from swiftrl.export.finite import where_not_finite
+from swiftrl.export.passing_on import entries_of, passing_on, same_values
 
 __all__ = ["Calls", "capture", "hidden_of", "run_block", "to_device"]
 
@@ -71,8 +72,9 @@ def capture(
 ) -> list[Calls]:
     """Run a model and keep what its blocks are called with.
 
-    The first pass runs to its end and shows that each block is called once; others end at the
-    last block, behind which nothing is kept.
+    The first pass runs to its end and shows that each block is called once. Masks, positions and
+    the like do not depend on what blocks compute: where that pass, run again with blocks that pass
+    on what they are given, shows it, the others run so. They all end at the last block.
 
     Args:
         model: of transformers.
@@ -84,25 +86,63 @@ def capture(
     Raises:
         ExportError: a row makes NaN or infinity.
     """
-    found: list[Calls] = []
     progress = log.Progress(name, len(rows))
-    for count, row in enumerate(rows, start=1):
+    listener = _Listener(model, blocks, keep)
+    found = [listener.calls_of(rows[0])]
+    with passing_on(model, blocks, listener.entries) as others:
+        short = _Listener(model, others, keep)
+        again = short.calls_of(rows[0], stops=True)
+        if same_values([again.added, again.arguments], [found[0].added, found[0].arguments]):
+            for count, row in enumerate(rows[1:], start=2):
+                found.append(short.calls_of(row, stops=True))
+                progress.update(count)
+    for count, row in enumerate(rows[len(found) :], start=len(found) + 1):
+        found.append(listener.calls_of(row, stops=True))
+        progress.update(count)
+    progress.close()
+    return found
+
+
+@dataclass
+class _Listener:
+    """What hears how a model's blocks are called.
+
+    Attributes:
+        model: of transformers.
+        blocks: in the order in which they run.
+        keep: device on which tensors are kept.
+        entries: of the tuples that the blocks return, once they have run.
+    """
+
+    model: Any
+    blocks: Sequence[nn.Module]
+    keep: torch.device
+    entries: list[int | None] = field(default_factory=list)
+
+    def calls_of(self, row: Pass, *, stops: bool = False) -> Calls:
+        """Return how the blocks are called in a pass, which may stop at the last of them.
+
+        Raises:
+            ExportError: the row makes NaN or infinity.
+        """
         calls, made = Calls(), []
-        hooks = _listen(blocks, calls, keep, made, stops=count > 1)
+        hooks = _listen(self.blocks, calls, self.keep, made, stops=stops)
+        if not self.entries:
+            hooks += [block.register_forward_hook(self._returned) for block in self.blocks]
         try:
-            made.append(model(**row.arguments(model), use_cache=False).logits)
+            made.append(self.model(**row.arguments(self.model), use_cache=False).logits)
         except _LastBlock:
             pass
         finally:
             for hook in hooks:
                 hook.remove()
         if not all(bool(torch.isfinite(tensor).all()) for tensor in made):
-            raise ExportError(where_not_finite(model, row))
-        _check_order(calls, blocks, model)
-        found.append(calls)
-        progress.update(count)
-    progress.close()
-    return found
+            raise ExportError(where_not_finite(self.model, row))
+        _check_order(calls, self.blocks, self.model)
+        return calls
+
+    def _returned(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.entries.append(entries_of(output))
 
 
 class _LastBlock(Exception):
