@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from swiftrl.core.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["FAMILIES", "Family", "family_of", "frequency_factors", "rope_of", "unrotated"]
 
@@ -94,6 +95,8 @@ def frequency_factors(rope: Mapping[str, Any], head_dim: int) -> NDArray[np.floa
     Returns:
         [d / 2] float32.
     """
+    import numpy as np
+
     factor, low, high = (
         float(rope[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from swiftrl.core import log
 from swiftrl.core.compat import require
@@ -24,6 +22,10 @@ from swiftrl.export.gguf.families import (
 )
 from swiftrl.export.gguf.vocabulary import Vocabulary, vocabulary_of
 from swiftrl.export.publish.weights import headers_of, read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["GGUF_TYPES", "check_gguf", "check_source", "write_gguf"]
 
@@ -108,7 +110,7 @@ def write_gguf(folder: Path, path: Path, kind: str, name: str) -> None:
                 and (role := {"attn_q": "q", "attn_k": "k"}.get(target.split(".")[2]))
             ):
                 tensor = unrotated(tensor, heads[role])
-            writer.write_tensor_data(gguf.quantize(np.ascontiguousarray(tensor), types[target]))
+            writer.write_tensor_data(gguf.quantize(tensor.copy(), types[target]))
             progress.update(number)
         for tensor in extra.values():
             writer.write_tensor_data(tensor)
@@ -222,9 +224,11 @@ def _type_of(gguf: Any, shape: tuple[int, ...], kind: str) -> Any:
 
 
 def _announce(writer: Any, gguf: Any, name: str, shape: tuple[int, ...], kind: Any) -> None:
+    import numpy as np
+
     plain = {"F32": np.float32, "F16": np.float16}.get(kind.name)
     block, size = gguf.GGML_QUANT_SIZES[kind]
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     if plain is not None:
         writer.add_tensor_info(name, shape, np.dtype(plain), count * size)
         return

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 from cloud_fakes import folders
@@ -214,3 +215,17 @@ def test_the_state_holds_names_hashes_and_ids(tmp_path, way, bucket):
     assert state["destination"] == "s3 s3://models/mine/"
     assert state["upload"] == {"done": True}
     assert set(state["hashes"]) == {path.name for path in folder.iterdir()}
+
+
+def test_wrong_credentials_are_named_before_anything_is_sent(tmp_path, way, bucket, moto, capsys):
+    """Moto looks at the keys from here on."""
+    address = "http://{}:{}/moto-api/reset-auth".format(*moto)
+    folder = folders.model(tmp_path / "model")
+    plain = {"Content-Type": "text/plain"}
+    urllib.request.urlopen(urllib.request.Request(address, b"0", plain, method="POST"))
+    try:
+        assert main(words(folder, way)) == 2
+        assert "the access key is unknown (InvalidAccessKeyId)" in capsys.readouterr().err
+    finally:
+        urllib.request.urlopen(urllib.request.Request(address, b"inf", plain, method="POST"))
+    assert not [method for method, _ in way.arrived if method in ("PUT", "POST")]
