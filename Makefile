@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS ?= tests
 WORKERS ?= 2
 
-.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-offline bench-long-rows bench-quant bench-quant-training check-quant-readers parity clean
+.PHONY: setup fmt lint lint-docker type layers test test-slow test-zoo test-ascend test-gpu check demo docs builtin bench bench-dpo bench-pictures bench-vision-dpo bench-plan bench-gpu bench-pairs bench-offline bench-improves bench-long-rows bench-quant bench-quant-training check-quant-readers parity clean
 
 setup: $(READY)
 
@@ -76,6 +76,10 @@ bench-dpo: setup
 # KTO, ORPO and reward models beside TRL's.
 bench-offline: setup
 	$(BIN)/python benchmarks/offline.py
+
+# Every offline algorithm's held-out metric before and after a short training, three seeds.
+bench-improves: setup
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/improves.py
 
 # Trees against rows on pairs about many pictures; then vision DPO over three seeds.
 bench-pictures: setup
