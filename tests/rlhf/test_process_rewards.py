@@ -223,7 +223,8 @@ STEPS = {"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}
         ("kto", STEPS, "use --rlhf_type prm"),
         ("rm", {"messages": CHAT, "scores": {"a": 1}}, "use --rlhf_type rm_regression"),
         ("rm_regression", {"messages": CHAT, "other": 1}, 'row needs a number in "score"'),
-        ("rm_regression", {"messages": CHAT, "score": "good"}, "expected a number"),
+        ("rm_regression", {"messages": CHAT, "score": "good", "n": 1}, "expected a number"),
+        ("rm_regression", {"messages": CHAT, "score": "good"}, "row needs numbers to learn"),
     ],
 )
 def test_rows_that_do_not_fit_name_the_place_and_what_fits(kind, row, message, tmp_path, capsys):
