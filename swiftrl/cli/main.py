@@ -18,7 +18,6 @@ from swiftrl.core.registry import did_you_mean
 __all__ = ["main"]
 
 LATER = {
-    "deploy": "the OpenAI-compatible server is not part of this version",
     "rollout": "rollout servers are not part of this version",
     "app": "the chat page is not part of this version; chat with `swiftrl infer`",
     "web-ui": "the web page is not part of this version",

@@ -112,7 +112,7 @@ PREFIXES: tuple[tuple[tuple[str, ...], str], ...] = (
       "stop_words", "result_path", "max_batch_size"), "belongs to swiftrl infer."),
     (("max_shard_size", "exist_ok"), "belongs to swiftrl export and swiftrl merge-lora."),
     (("host", "port", "api_key", "served_model", "owned_by", "max_logprobs", "ssl_"),
-     "belongs to deployment, which this version does not have."),
+     "belongs to swiftrl deploy."),
     (("eval_backend", "eval_dataset", "eval_generation", "eval_limit", "eval_num_proc",
       "eval_output", "eval_url"),
      "belongs to swiftrl eval."),

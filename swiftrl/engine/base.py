@@ -119,13 +119,12 @@ class Ticket(Protocol):
 
 
 class Engine(Protocol):
-    """Generation, for rollouts and serving alike.
+    """Generation, for rollouts and serving alike."""
 
-    Attributes:
-        policy_version: number of the weights; whoever changes them raises it.
-    """
-
-    policy_version: int
+    @property
+    def policy_version(self) -> int:
+        """Number of the weights; whoever changes them raises it."""
+        ...
 
     def check_prompt(self, prompt: Sequence[int]) -> None:
         """Refuse a prompt that cannot be answered.

@@ -56,7 +56,7 @@ def test_help_imports_neither_torch_nor_transformers(name):
     ("words", "message"),
     [
         (["rlfh"], "unknown command 'rlfh'"),
-        (["deploy"], "not part of this version"),
+        (["rollout"], "not part of this version"),
         (["rlhf", "--modle", "x"], "unknown setting --modle. Did you mean 'model'?"),
         (["RLHF"], "Did you mean 'rlhf'?"),
         (["rlhf", "--lr", "1e-4"], "--lr: is called --learning_rate here."),
