@@ -79,8 +79,6 @@ class Chat:
             "model": self._model,
             "choices": [self._told(i, choice) for i, choice in enumerate(self._choices)],
             "usage": self.usage(),
-            "service_tier": None,
-            "system_fingerprint": None,
         }
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
@@ -193,7 +191,6 @@ class Chat:
             "object": "chat.completion.chunk",
             "created": self._created,
             "model": self._model,
-            "system_fingerprint": None,
         }
 
     def _event(

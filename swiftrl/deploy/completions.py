@@ -79,7 +79,6 @@ class Completions:
             "object": "text_completion",
             "created": self._created,
             "model": self._model,
-            "system_fingerprint": None,
         }
 
     def _choice(self, at: int, chunk: Chunk, *, first: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,12 +87,13 @@ def call_grammar(template: Template, tools: Sequence[Mapping[str, Any]]) -> Gram
 
 
 def _literal(text: str, template: Template) -> str:
-    """Return text for a grammar: special tokens by number, all else quoted."""
+    """Return text for a grammar: tokens that are marks by number, all else quoted."""
     tokenizer, parts = template.tokenizer, []
     added = {
-        str(token): number for number, token in tokenizer.added_tokens_decoder.items()
-        if token.special and number in template.mark_token_ids
-    }  # fmt: skip
+        str(token): number
+        for number, token in tokenizer.added_tokens_decoder.items()
+        if token.special or re.fullmatch("<.+>", str(token))
+    }
     while text:
         places = [(text.find(mark), mark) for mark in added if mark in text]
         at, mark = min(places, default=(len(text), ""))

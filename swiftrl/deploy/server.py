@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import Any
 
@@ -38,7 +39,11 @@ def serve(app: Any, sock: socket.socket, config: DeployConfig) -> None:
     """Answer requests until SIGTERM or SIGINT; those that were accepted are finished first."""
     import uvicorn
 
-    uvicorn.Server(
+    # uvicorn raises the signal once more when all is done, for whoever handled it before.
+    handled = {
+        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    server = uvicorn.Server(
         uvicorn.Config(
             app,
             log_level="warning",
@@ -50,7 +55,12 @@ def serve(app: Any, sock: socket.socket, config: DeployConfig) -> None:
             ssl_certfile=config.ssl_certfile,
             ssl_keyfile=config.ssl_keyfile,
         )
-    ).run(sockets=[sock])
+    )
+    try:
+        server.run(sockets=[sock])
+    finally:
+        for number, before in handled.items():
+            signal.signal(number, before)
 
 
 def banner(config: DeployConfig, sock: socket.socket, model: str) -> None:
