@@ -119,12 +119,13 @@ class Ticket(Protocol):
 
 
 class Engine(Protocol):
-    """Generation, for rollouts and serving alike."""
+    """Generation, for rollouts and serving alike.
 
-    @property
-    def policy_version(self) -> int:
-        """Number of the weights; whoever changes them raises it."""
-        ...
+    Attributes:
+        policy_version: number of the weights; whoever changes them raises it.
+    """
+
+    policy_version: int
 
     def check_prompt(self, prompt: Sequence[int]) -> None:
         """Refuse a prompt that cannot be answered.
@@ -163,8 +164,11 @@ class Engine(Protocol):
         ...
 
 
-class LiveEngine(Engine, Protocol):
-    """An engine that takes requests at any time and answers them together."""
+class LiveEngine(Protocol):
+    """An engine that takes requests at any time and answers them together.
+
+    It is an `Engine` too, which knows the number of its weights by itself.
+    """
 
     def submit(self, request: Request, deliver: Deliver) -> Ticket:
         """Take a request; its chunks go to `deliver`.

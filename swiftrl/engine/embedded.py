@@ -95,6 +95,10 @@ class EmbeddedEngine:
         """Number of the weights."""
         return self._batch.policy_version
 
+    @policy_version.setter
+    def policy_version(self, number: int) -> None:
+        self._batch.policy_version = self._single.policy_version = number
+
     @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the loaded adapters."""
