@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from swiftrl.core.config import setting
 from swiftrl.core.errors import ConfigError, DataError
 from swiftrl.rlhf.algorithm import Algorithm, LossInputs, LossOutput
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ALGORITHM", "Rm", "RmConfig"]
 
@@ -50,7 +52,8 @@ class Rm(Algorithm[RmConfig]):
         Raises:
             DataError: it names the first without.
         """
-        absent = np.isnan(columns["margin"])
+        margins = columns["margin"]
+        absent = margins != margins  # not a number: the row has none
         if absent.any() and not absent.all():
             raise DataError(
                 f'{origin(int(absent.argmax()))}: row has no "margin", and '
