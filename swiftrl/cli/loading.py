@@ -15,6 +15,7 @@ from swiftrl.templates.config import TemplateConfig
 if TYPE_CHECKING:
     from swiftrl.models.load import LoadedModel
     from swiftrl.models.resolve import Resolved
+    from swiftrl.templates.fetch import UrlRule
     from swiftrl.templates.media import MediaOptions
     from swiftrl.templates.source import TemplateOptions
     from swiftrl.templates.template import Template
@@ -99,13 +100,20 @@ def load(
     return dataclasses.replace(loaded, model=model)  # type: ignore[type-var]
 
 
-def load_template(settings: Settings, resolved: Resolved, *, text_only: bool = False) -> Template:
+def load_template(
+    settings: Settings,
+    resolved: Resolved,
+    *,
+    text_only: bool = False,
+    url_rule: UrlRule | None = None,
+) -> Template:
     """Return the model's chat template with the user's switches; weights are not read.
 
     Args:
         settings: the model's and the template's.
         resolved: the model's folder.
         text_only: the data are plain text, for which a model needs no chat template.
+        url_rule: which addresses media are fetched from; None: as --allow_media_urls says.
 
     Raises:
         TemplateError: there is none, or it does not work.
@@ -121,7 +129,7 @@ def load_template(settings: Settings, resolved: Resolved, *, text_only: bool = F
         processor=load_media_processor(resolved, tokenizer),
         chat_template=config.template,
         options=_options(config, resolved, text_only),
-        media=_media_options(config),
+        media=_media_options(config, config.allow_media_urls if url_rule is None else url_rule),
     )
     template.check()
     if template.renderer.library and not config.template and not text_only:
@@ -131,7 +139,7 @@ def load_template(settings: Settings, resolved: Resolved, *, text_only: bool = F
     return template
 
 
-def _media_options(config: TemplateConfig) -> MediaOptions:
+def _media_options(config: TemplateConfig, url_rule: UrlRule) -> MediaOptions:
     from swiftrl.templates.clips import FrameSampling
     from swiftrl.templates.media import MediaOptions
 
@@ -149,7 +157,7 @@ def _media_options(config: TemplateConfig) -> MediaOptions:
         config.fps_max_frames,
         config.video_max_pixels,
     )
-    return MediaOptions(config.max_pixels, config.allow_media_urls, sampling)
+    return MediaOptions(config.max_pixels, url_rule, sampling)
 
 
 def _options(config: TemplateConfig, resolved: Resolved, text_only: bool) -> TemplateOptions:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from swiftrl.core.errors import TemplateError
+from swiftrl.templates.fetch import UrlRule
 from swiftrl.templates.media_source import opened, shown_source
 from swiftrl.templates.pictures import MOST_PIXELS, scaled_size
 
@@ -84,14 +85,14 @@ class Film:
 
 
 def open_film(
-    source: str | bytes | None, sampling: FrameSampling, *, allow_urls: bool = False
+    source: str | bytes | None, sampling: FrameSampling, *, allow_urls: UrlRule = False
 ) -> Film:
     """Return a video's sampled frames.
 
     Args:
         source: a path, a data: URI, bytes of a file, or an http(s) address.
         sampling: which frames.
-        allow_urls: whether addresses are fetched.
+        allow_urls: which addresses are fetched.
 
     Raises:
         TemplateError: it is absent, broken, cut short, too large or not allowed.
@@ -124,13 +125,13 @@ def open_film(
     return Film(np.stack(frames), tuple(indices), fps, total)
 
 
-def open_sound(source: str | bytes | None, rate: int, *, allow_urls: bool = False) -> np.ndarray:
+def open_sound(source: str | bytes | None, rate: int, *, allow_urls: UrlRule = False) -> np.ndarray:
     """Return the sound of an audio or video file, in one channel.
 
     Args:
         source: a path, a data: URI, bytes of a file, or an http(s) address.
         rate: samples a second wanted; other rates are resampled.
-        allow_urls: whether addresses are fetched.
+        allow_urls: which addresses are fetched.
 
     Returns:
         [S] float32 in -1..1.
@@ -167,7 +168,7 @@ def _cut_short(name: str, found: int, total: int) -> str:
 
 
 @contextmanager
-def _container(source: str | bytes | None, noun: str, allow_urls: bool) -> Iterator[Any]:
+def _container(source: str | bytes | None, noun: str, allow_urls: UrlRule) -> Iterator[Any]:
     """Open a file with FFmpeg; its errors become the user's."""
     try:
         import av

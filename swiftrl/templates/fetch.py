@@ -15,7 +15,10 @@ import time
 from collections.abc import Callable
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-__all__ = ["FetchError", "fetch", "is_public"]
+__all__ = ["FetchError", "UrlRule", "fetch", "is_public"]
+
+UrlRule = bool | tuple[str, ...]
+"""Whether addresses are fetched: never, of any public host, or by https of these hosts alone."""
 
 _TIMEOUT_S = 30
 _MOST_SECONDS = 120
@@ -35,12 +38,19 @@ def is_public(address: str) -> bool:
     return found.is_global and not found.is_multicast and (mapped is None or mapped.is_global)
 
 
-def fetch(url: str, most_bytes: int, *, allowed: Callable[[str], bool] = is_public) -> bytes:
+def fetch(
+    url: str,
+    most_bytes: int,
+    *,
+    rule: UrlRule = True,
+    allowed: Callable[[str], bool] = is_public,
+) -> bytes:
     """Return what is at an address; at most one byte more than `most_bytes`.
 
     Args:
         url: http or https.
         most_bytes: reading stops behind these.
+        rule: which hosts; redirects are held to it too.
         allowed: whether an IP address may be connected to.
 
     Raises:
@@ -50,6 +60,7 @@ def fetch(url: str, most_bytes: int, *, allowed: Callable[[str], bool] = is_publ
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname:
             raise FetchError(f"{url[:200]}: expected an http or https address")
+        _check_rule(parts, rule)
         connection = _connected(parts, allowed)
         try:
             place = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
@@ -63,6 +74,17 @@ def fetch(url: str, most_bytes: int, *, allowed: Callable[[str], bool] = is_publ
         finally:
             connection.close()
     raise FetchError(f"more than {_MOST_REDIRECTS} redirects")
+
+
+def _check_rule(parts: SplitResult, rule: UrlRule) -> None:
+    if rule is True:
+        return
+    hosts = rule or ()
+    if parts.scheme != "https" or parts.hostname not in hosts or parts.port not in (None, 443):
+        named = ", ".join(hosts) or "no host"
+        raise FetchError(
+            f"{parts.scheme}://{parts.netloc[:100]} is not allowed; https of {named} is"
+        )
 
 
 def _connected(parts: SplitResult, allowed: Callable[[str], bool]) -> http.client.HTTPConnection:

@@ -19,6 +19,7 @@ from swiftrl.core import log
 from swiftrl.core.errors import TemplateError
 from swiftrl.core.messages import Conversation, Part
 from swiftrl.templates.clips import Film, FrameSampling, open_film, open_sound
+from swiftrl.templates.fetch import UrlRule
 from swiftrl.templates.media_source import shown_source
 from swiftrl.templates.pictures import open_picture
 from swiftrl.templates.render import ChatRenderer
@@ -44,12 +45,12 @@ class MediaOptions:
 
     Attributes:
         max_pixels: pictures of more pixels are scaled down; None leaves that to the processor.
-        allow_urls: whether http(s) addresses are fetched.
+        allow_urls: which http(s) addresses are fetched.
         sampling: which frames of videos are seen.
     """
 
     max_pixels: int | None = None
-    allow_urls: bool = False
+    allow_urls: UrlRule = False
     sampling: FrameSampling = field(default_factory=FrameSampling)
 
 

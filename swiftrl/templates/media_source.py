@@ -8,20 +8,20 @@ import io
 from typing import BinaryIO
 
 from swiftrl.core.errors import TemplateError
-from swiftrl.templates.fetch import fetch
+from swiftrl.templates.fetch import UrlRule, fetch
 
 __all__ = ["opened", "shown_source"]
 
 _MOST_BYTES = 64 << 20
 
 
-def opened(source: str | bytes | None, noun: str, allow_urls: bool) -> str | BinaryIO:
+def opened(source: str | bytes | None, noun: str, allow_urls: UrlRule) -> str | BinaryIO:
     """Return a path, or a stream of the medium's bytes.
 
     Args:
         source: as a row names it.
         noun: "picture", "video" or "audio", for messages.
-        allow_urls: whether http(s) addresses are fetched.
+        allow_urls: which http(s) addresses are fetched.
 
     Raises:
         TemplateError: there is no source, or it is broken, too large or not allowed.
@@ -48,7 +48,7 @@ def _from_data_uri(uri: str, noun: str) -> bytes:
         raise TemplateError(f"{noun} {shown_source(uri)}: is not base64 ({error}).") from None
 
 
-def _fetched(address: str, noun: str, allow_urls: bool) -> bytes:
+def _fetched(address: str, noun: str, allow_urls: UrlRule) -> bytes:
     name = f"{noun} {shown_source(address)}"
     if not allow_urls:
         raise TemplateError(
@@ -56,7 +56,7 @@ def _fetched(address: str, noun: str, allow_urls: bool) -> bytes:
             "the file and name its path."
         )
     try:
-        data = fetch(address, _MOST_BYTES)
+        data = fetch(address, _MOST_BYTES, rule=allow_urls)
     except (OSError, ValueError) as error:
         raise TemplateError(f"{name}: cannot be fetched ({error}).") from None
     if len(data) > _MOST_BYTES:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from swiftrl.core.errors import TemplateError
+from swiftrl.templates.fetch import UrlRule
 from swiftrl.templates.media_source import opened, shown_source
 
 __all__ = ["MOST_PIXELS", "open_picture", "picture_size"]
@@ -16,14 +17,14 @@ MOST_PIXELS = 89_478_485
 
 
 def open_picture(
-    source: str | bytes | None, *, max_pixels: int | None = None, allow_urls: bool = False
+    source: str | bytes | None, *, max_pixels: int | None = None, allow_urls: UrlRule = False
 ) -> Any:
     """Return the picture as PIL's RGB image.
 
     Args:
         source: a path, a data: URI, bytes of a file, or an http(s) address.
         max_pixels: larger pictures are scaled down to so many, their shape kept.
-        allow_urls: whether addresses are fetched.
+        allow_urls: which addresses are fetched.
 
     Raises:
         TemplateError: it is absent, broken, too large or not allowed; the message names it.
@@ -41,7 +42,7 @@ def open_picture(
 
 
 def picture_size(
-    source: str | bytes | None, *, max_pixels: int | None = None, allow_urls: bool = False
+    source: str | bytes | None, *, max_pixels: int | None = None, allow_urls: UrlRule = False
 ) -> tuple[int, int]:
     """Return (width, height) of what `open_picture` returns; the file is read as a whole."""
     return open_picture(source, max_pixels=max_pixels, allow_urls=allow_urls).size
@@ -56,7 +57,7 @@ def scaled_size(size: tuple[int, int], max_pixels: int | None) -> tuple[int, int
     return max(1, int(width * factor)), max(1, int(height * factor))
 
 
-def _read(source: str | bytes | None, allow_urls: bool, use: Callable[[Any], Any]) -> Any:
+def _read(source: str | bytes | None, allow_urls: UrlRule, use: Callable[[Any], Any]) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     name = shown_source(source)

@@ -70,6 +70,20 @@ def test_redirects_are_checked_and_answers_too(site, path, message):
         fetch(site + path, 5000, allowed=here)
 
 
+def test_hosts_that_are_named_are_the_only_ones(site):
+    for url, rule in (
+        (f"{site}/file", ("127.0.0.1",)),  # no https
+        ("https://127.0.0.1:8443/file", ("127.0.0.1",)),
+        ("https://other.example/file", ("pictures.example",)),
+        ("https://other.example/file", ()),
+        (f"{site}/file", False),
+    ):
+        with pytest.raises(FetchError, match="is not allowed"):
+            fetch(url, 5000, rule=rule, allowed=here)
+    with pytest.raises(TemplateError, match=r"https of pictures\.example is"):
+        open_picture(f"{site}/file", allow_urls=("pictures.example",))
+
+
 def test_this_machine_is_never_asked(site):
     with pytest.raises(TemplateError, match="is not public"):
         open_picture(f"{site}/file", allow_urls=True)

@@ -99,9 +99,8 @@ def _service(settings: Settings) -> Any:
     backend = hardware.choose(model)
     hardware.check(settings, backend)
     resolved = find_model(model)
-    # Requests may name no address but at --media_hosts.
-    settings = settings.replace(allow_media_urls=bool(config.media_hosts))
-    template = load_template(settings, resolved)
+    # Requests may name no address but at --media_hosts, and be sent on to no other.
+    template = load_template(settings, resolved, url_rule=tuple(config.media_hosts))
     if scores_in(resolved, model.adapters) is not None:
         raise ConfigError(
             f"{resolved.name} is a reward model, which writes nothing; swiftrl infer --dataset "
