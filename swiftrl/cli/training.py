@@ -210,8 +210,9 @@ def _check_moving(settings: Settings) -> None:
     """Refuse what a reference that follows the policy cannot be."""
     config, parallel = settings[ReferenceConfig], settings[ParallelConfig]
     if not config.sync_ref_model:
+        plain = ReferenceConfig()
         for name in ("ref_model_mixup_alpha", "ref_model_sync_steps"):
-            if name in settings.sources:
+            if getattr(config, name) != getattr(plain, name):  # a saved run's file names all
                 raise ConfigError(f"--{name}: for --sync_ref_model true; give it, or leave this.")
         return
     for name in ("ref_model", "ref_adapters", "precompute_ref_log_probs"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -120,23 +121,25 @@ class Meeting(Exception):
 
     def as_error(self) -> MachineError:
         """Return what to raise, after the others have been told."""
-        store = self.store
-        first = bool(str(self)) and claim(store, 1, stacks=False)
-        store.add("ended", 1)
-        if first or self.member.keeps_store:
-            # The others read it here, so the place must last a little longer.
-            came = [store.check([f"came/{rank}"]) for rank in range(self.member.world_size)]
+        first = bool(str(self)) and claim(self.store, 1, stacks=False)
+        # The others read it here, so the place must last until they have.
+        with contextlib.suppress(RuntimeError):
+            self.store.add("ended", 1)
             until = time.monotonic() + ACKNOWLEDGE_S
-            while time.monotonic() < until and store.add("ended", 0) < sum(came):
+            while time.monotonic() < until and self._expected():
                 time.sleep(POLL_S)
         return MachineError(str(self)) if first else AlreadySaid(1)
+
+    def _expected(self) -> int:
+        """Return how many processes have come and not yet heard of it."""
+        return self.store.add("arrived", 0) - self.store.add("ended", 0)
 
 
 def meet(member: Member, timeout_s: float) -> dist.Store:
     """Return the meeting place once every process has come.
 
     Raises:
-        MachineError: nobody keeps it, or another program does.
+        MachineError: nobody keeps it, another program does, or it is gone too soon.
         Meeting: the processes do not agree, or some never came. The others know of it by the
             same place.
     """
@@ -145,6 +148,18 @@ def meet(member: Member, timeout_s: float) -> dist.Store:
         store = member.connect(timeout_s, first=True)
     except (RuntimeError, ValueError) as error:
         raise MachineError(_unreachable(member, timeout_s, error)) from error
+    try:
+        _wait_for_all(member, store, began, timeout_s)
+    except RuntimeError as error:
+        raise MachineError(
+            "start-up: the place where the processes meet is gone: node 0 ended meanwhile, and "
+            f"its own message says why. ({str(error).strip().splitlines()[0][:200]})"
+        ) from error
+    return store
+
+
+def _wait_for_all(member: Member, store: dist.Store, began: float, timeout_s: float) -> None:
+    store.add("arrived", 1)
     store.set(f"came/{member.rank}", json.dumps([member.host, os.getpid()]))
     _agree(member, store)
     wait_s = POLL_S
@@ -162,7 +177,6 @@ def meet(member: Member, timeout_s: float) -> dist.Store:
             )
         time.sleep(wait_s)
         wait_s = min(wait_s * 1.2, SLOWEST_POLL_S)
-    return store
 
 
 def _agree(member: Member, store: dist.Store) -> None:

@@ -10,6 +10,7 @@ from swiftrl.core.errors import ConfigError, ModelError
 from swiftrl.data.config import DataConfig
 from swiftrl.models.config import ModelConfig, TunerConfig
 from swiftrl.rlhf.config import ReferenceConfig, TrainConfig
+from swiftrl.rlhf.online import RolloutConfig
 from swiftrl.rlhf.parallel.config import ParallelConfig
 from swiftrl.rlhf.run_folder import (
     HARMLESS,
@@ -104,7 +105,7 @@ def test_settings_that_make_another_run():
 
 def test_settings_that_may_change_exist():
     groups = [ModelConfig, TunerConfig, DataConfig, TemplateConfig]
-    groups += [TrainConfig, ParallelConfig, ReferenceConfig]
+    groups += [TrainConfig, ParallelConfig, ReferenceConfig, RolloutConfig]
     assert set(options_of(groups)) | {"external_plugins"} >= HARMLESS
     assert not HARMLESS & {"model", "dataset", "lora_rank", "learning_rate", "seed", "data_seed"}
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from swiftrl.backends.serving import SERVING, Serving
 from swiftrl.core.config import setting
 from swiftrl.export.publish.config import ServeConfig
 from swiftrl.export.publish.listing import PublishedFile, made_file
 from swiftrl.export.publish.target import Job, Target
 from swiftrl.export.publish.written import out_problems, writing
 
-__all__ = ["ManifestConfig", "manifest_target", "model_uri"]
+__all__ = ["ManifestConfig", "manifest_target", "model_uri", "serving_of"]
 
 
 @dataclass(frozen=True)
 class ManifestConfig:
     """Files to run a model with."""
 
-    hardware: str = setting("cuda", "Devices of the servers.", choices=("cuda", "npu"))
+    hardware: str = setting(next(iter(SERVING)), "Devices of the servers.", choices=tuple(SERVING))
     model_uri: str | None = setting(
         None,
         "Where the servers find the model: a path, or s3://, hf:// or pvc:// where the target "
@@ -31,6 +32,11 @@ class ManifestConfig:
 def model_uri(job: Job) -> str:
     """Return where servers find the model."""
     return job.settings[ManifestConfig].model_uri or str(job.folder.absolute())
+
+
+def serving_of(job: Job) -> Serving:
+    """Return what servers get on the hardware asked for."""
+    return SERVING[job.settings[ManifestConfig].hardware]
 
 
 def _no_more(job: Job) -> Sequence[str]:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from swiftrl.export.publish.config import ServeConfig
 from swiftrl.export.publish.target import Job
 
-__all__ = ["ASCEND_IMAGE", "CUDA_IMAGE", "served_name", "vllm_words"]
-
-CUDA_IMAGE = "vllm/vllm-openai:latest"
-ASCEND_IMAGE = "quay.io/ascend/vllm-ascend:latest"
+__all__ = ["served_name", "vllm_words"]
 
 
 def served_name(job: Job) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from swiftrl.export.publish.config import ServeConfig
-from swiftrl.export.publish.manifests import ManifestConfig, manifest_target
+from swiftrl.export.publish.manifests import ManifestConfig, manifest_target, serving_of
 from swiftrl.export.publish.serving import served_name
 from swiftrl.export.publish.target import Job
 from swiftrl.export.publish.written import label, text_of
@@ -17,7 +17,7 @@ def _texts(job: Job) -> dict[str, str]:
     if serve.accelerators > 1:
         words.append(f"--tensor-parallel-size={serve.accelerators}")
     words += [f"--{word.lstrip('-')}" for word in serve.serve_args]
-    device = "nvidia.com/gpu" if config.hardware == "cuda" else "huawei.com/Ascend910"
+    device = serving_of(job).kubernetes_resource
     model = {
         "modelFormat": {"name": "huggingface"},
         "args": words,
@@ -43,9 +43,9 @@ def _problems(job: Job) -> list[str]:
     if not uri.startswith(_SCHEMES):
         return [f"--model_uri {uri or '(unset)'}: KServe fetches the model from one of "
                 f"{', '.join(_SCHEMES)}; bring it there first, e.g. by --to s3."]  # fmt: skip
-    config = job.settings[ManifestConfig]
-    if config.hardware == "npu" and not job.settings[ServeConfig].image:
-        return ["--image is missing: KServe's own image is for CUDA; give one for Ascend."]
+    serving = serving_of(job)
+    if not serving.in_kserve and not job.settings[ServeConfig].image:
+        return [f"--image is missing: KServe's own is not for {serving.title}; give one that is."]
     return []
 
 

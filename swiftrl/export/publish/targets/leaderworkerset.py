@@ -6,8 +6,8 @@ import shlex
 from typing import Any
 
 from swiftrl.export.publish.config import ServeConfig
-from swiftrl.export.publish.manifests import ManifestConfig, manifest_target, model_uri
-from swiftrl.export.publish.serving import ASCEND_IMAGE, CUDA_IMAGE, served_name, vllm_words
+from swiftrl.export.publish.manifests import ManifestConfig, manifest_target, model_uri, serving_of
+from swiftrl.export.publish.serving import served_name, vllm_words
 from swiftrl.export.publish.target import Job
 from swiftrl.export.publish.written import label, text_of
 
@@ -52,14 +52,12 @@ def _texts(job: Job) -> dict[str, str]:
 
 
 def _container(job: Job, script: str) -> dict[str, Any]:
-    config, serve = job.settings[ManifestConfig], job.settings[ServeConfig]
-    cuda = config.hardware == "cuda"
-    device = "nvidia.com/gpu" if cuda else "huawei.com/Ascend910"
+    serving, serve = serving_of(job), job.settings[ServeConfig]
     return {
         "name": "vllm",
-        "image": serve.image or (CUDA_IMAGE if cuda else ASCEND_IMAGE),
+        "image": serve.image or serving.image,
         "command": ["sh", "-c", script],
-        "resources": {"limits": {device: str(serve.accelerators)}},
+        "resources": {"limits": {serving.kubernetes_resource: str(serve.accelerators)}},
         "volumeMounts": [
             {"name": "model", "mountPath": _MOUNT, "readOnly": True},
             {"name": "shm", "mountPath": "/dev/shm"},
