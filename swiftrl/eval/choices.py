@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from swiftrl.eval.answers import LETTERS
-from swiftrl.eval.task import Item, Scored
+from swiftrl.eval.answers import LETTERS, letter_score
+from swiftrl.eval.task import Item, Place, Scored, Task
 
-__all__ = ["as_chat", "judged", "listed_item", "listing"]
+__all__ = ["as_chat", "chinese_exam", "choice_task", "judged", "listed_item", "listing"]
+
+
+def choice_task(
+    summary: str,
+    source: str,
+    place: Place,
+    read: Callable[[Mapping[str, Any]], Item],
+    **changes: Any,
+) -> Task:
+    """Return a task of multiple-choice questions; `changes` are further fields of Task."""
+    told: dict[str, Any] = {"metric": "acc", "max_tokens": 1024} | changes
+    return Task(summary, source, place, read, letter_score, kind="choice", **told)
+
+
+def chinese_exam(summary: str, source: str, place: Place, question: str, answer: str) -> Task:
+    """Return a task of Chinese exam questions with the choices A to D.
+
+    Args:
+        summary: see Task.
+        source: see Task.
+        place: see Task.
+        question: name of the column.
+        answer: name of the column, which holds a letter.
+    """
+
+    def read(row: Mapping[str, Any]) -> Item:
+        choices = [row[letter] for letter in "ABCD"]
+        return listed_item(str(row[question]).strip(), choices, row[answer], answer="答案：")
+
+    preamble = "以下是单项选择题及其答案。\n\n"
+    return choice_task(summary, source, place, read, few_shot=5, between="", preamble=preamble)
 
 
 def listing(choices: Sequence[Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import letter_score
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.choices import choice_task
+from swiftrl.eval.task import Item, Place
 
 __all__ = ["TASK"]
 
@@ -19,13 +19,10 @@ def read(row: Mapping[str, Any]) -> Item:
     return Item(f"Question: {row['question']}\nAnswer:", choices[gold], choices=choices, gold=gold)
 
 
-TASK = Task(
+TASK = choice_task(
     summary="Questions of science at school, easy and hard, four choices.",
     source="Clark et al. 2018, arXiv:1803.05457",
     place=Place("allenai/ai2_arc", "", ("ARC-Challenge", "ARC-Easy"), "test", "train"),
     read=read,
-    score=letter_score,
     metric="acc_norm",
-    kind="choice",
-    max_tokens=1024,
 )

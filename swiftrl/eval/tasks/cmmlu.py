@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from swiftrl.eval.answers import letter_score
-from swiftrl.eval.choices import listed_item
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.choices import chinese_exam
+from swiftrl.eval.task import Place
 
 __all__ = ["TASK"]
 
@@ -82,22 +78,10 @@ SUBSETS = (
 )
 
 
-def read(row: Mapping[str, Any]) -> Item:
-    """Make an item of `Question`, `A` to `D` and `Answer` (a letter)."""
-    choices = [row[letter] for letter in "ABCD"]
-    return listed_item(str(row["Question"]).strip(), choices, row["Answer"], answer="答案：")
-
-
-TASK = Task(
+TASK = chinese_exam(
     summary="Knowledge of 67 subjects, Chinese, four choices.",
     source="Li et al. 2023, arXiv:2306.09212",
     place=Place("haonan-li/cmmlu", "", SUBSETS, "test", "dev"),
-    read=read,
-    score=letter_score,
-    metric="acc",
-    kind="choice",
-    few_shot=5,
-    between="",
-    preamble="以下是单项选择题及其答案。\n\n",
-    max_tokens=1024,
+    question="Question",
+    answer="Answer",
 )

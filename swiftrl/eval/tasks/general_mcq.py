@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import LETTERS, letter_score
-from swiftrl.eval.choices import listed_item
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.answers import LETTERS
+from swiftrl.eval.choices import choice_task, listed_item
+from swiftrl.eval.task import Item, Place
 
 __all__ = ["TASK"]
 
@@ -22,13 +22,9 @@ def read(row: Mapping[str, Any]) -> Item:
     return listed_item(str(row["question"]).strip(), choices, row["answer"])
 
 
-TASK = Task(
+TASK = choice_task(
     summary="Multiple-choice questions of your own: question, A, B, ..., answer.",
     source="EvalScope's general_mcq: NAME_val.csv (or jsonl) and NAME_dev.csv with examples",
     place=Place(split="val", few_shot_split="dev"),
     read=read,
-    score=letter_score,
-    metric="acc",
-    kind="choice",
-    max_tokens=1024,
 )

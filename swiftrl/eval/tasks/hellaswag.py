@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import letter_score
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.choices import choice_task
+from swiftrl.eval.task import Item, Place
 
 __all__ = ["TASK"]
 
@@ -25,13 +25,10 @@ def read(row: Mapping[str, Any]) -> Item:
     return Item(_plain(context), endings[gold], choices=endings, gold=gold)
 
 
-TASK = Task(
+TASK = choice_task(
     summary="How a scene goes on, four endings.",
     source="Zellers et al. 2019, arXiv:1905.07830",
     place=Place("Rowan/hellaswag", "", (), "validation", "train"),
     read=read,
-    score=letter_score,
     metric="acc_norm",
-    kind="choice",
-    max_tokens=1024,
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import letter_score
-from swiftrl.eval.choices import listed_item
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.choices import choice_task, listed_item
+from swiftrl.eval.task import Item, Place
 
 __all__ = ["TASK"]
 
@@ -19,15 +18,11 @@ def read(row: Mapping[str, Any]) -> Item:
     )
 
 
-TASK = Task(
+TASK = choice_task(
     summary="Knowledge of 57 subjects, English, four choices.",
     source="Hendrycks et al. 2021, arXiv:2009.03300",
     place=Place("cais/mmlu", "", ("all",), "test", "dev"),
     read=read,
-    score=letter_score,
-    metric="acc",
-    kind="choice",
     few_shot=5,
     preamble="The following are multiple choice questions (with answers).\n\n",
-    max_tokens=1024,
 )

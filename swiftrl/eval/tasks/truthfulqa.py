@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import letter_score
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.choices import choice_task
+from swiftrl.eval.task import Item, Place
 
 __all__ = ["TASK"]
 
@@ -18,13 +18,9 @@ def read(row: Mapping[str, Any]) -> Item:
     return Item(f"Q: {row['question']}\nA:", choices[gold], choices=choices, gold=gold)
 
 
-TASK = Task(
+TASK = choice_task(
     summary="Questions that many people answer wrongly, one right choice (MC1).",
     source="Lin et al. 2021, arXiv:2109.07958; without its six fixed examples",
     place=Place("truthfulqa/truthful_qa", "", ("multiple_choice",), "validation"),
     read=read,
-    score=letter_score,
-    metric="acc",
-    kind="choice",
-    max_tokens=1024,
 )

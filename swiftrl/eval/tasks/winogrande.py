@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftrl.eval.answers import letter_score
-from swiftrl.eval.task import Item, Place, Task
+from swiftrl.eval.choices import choice_task
+from swiftrl.eval.task import Item, Place
 
 __all__ = ["TASK"]
 
@@ -30,13 +30,9 @@ def read(row: Mapping[str, Any]) -> Item:
     )
 
 
-TASK = Task(
+TASK = choice_task(
     summary="Whom or what a word stands for, two choices.",
     source="Sakaguchi et al. 2019, arXiv:1907.10641; scored as Trinh & Le 2018, arXiv:1806.02847",
     place=Place("allenai/winogrande", "", ("winogrande_xl",), "validation", "train"),
     read=read,
-    score=letter_score,
-    metric="acc",
-    kind="choice",
-    max_tokens=1024,
 )
