@@ -17,6 +17,10 @@ def _no_groups(argv: Sequence[str]) -> list[type]:
     return []
 
 
+def _unchecked(settings: Settings) -> None:
+    return None
+
+
 def _nothing_refused(name: str, argv: Sequence[str]) -> str | None:
     return None
 
@@ -30,6 +34,7 @@ class Command:
         description: the first paragraph of its own help page.
         groups: given the words after the command, returns its settings groups.
         run: does the work and returns the exit code.
+        check: refuses settings that do not fit each other, before other processes are started.
         refuse: given an unknown flag and the words, says why it is refused, or None.
         shown_in_help: groups listed by --help though these words do not bring them in.
         needs_torch: whether torch is imported, and a failure of that explained, before it runs.
@@ -42,6 +47,7 @@ class Command:
     description: str
     groups: Callable[[Sequence[str]], list[type]]
     run: Callable[[Settings], int]
+    check: Callable[[Settings], object] = _unchecked
     refuse: Callable[[str, Sequence[str]], str | None] = _nothing_refused
     shown_in_help: Callable[[Sequence[str]], list[type]] = _no_groups
     needs_torch: bool = True

@@ -67,6 +67,7 @@ def _dispatch(name: str, words: list[str]) -> int:
     if command.needs_torch:
         import_torch()
     if wants_launch(name):
+        command.check(settings)  # once, not in every process
         return launch(name, words, settings)
     return command.run(settings)
 

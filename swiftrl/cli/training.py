@@ -23,7 +23,7 @@ from swiftrl.rlhf.parallel.config import ParallelConfig
 from swiftrl.rlhf.parallel.fsdp_config import read_fsdp
 from swiftrl.templates.config import TemplateConfig
 
-__all__ = ["AlwaysConfig", "RunConfig", "load_plugins", "refuse", "run_training",
+__all__ = ["AlwaysConfig", "RunConfig", "check_training", "load_plugins", "refuse", "run_training",
            "training_groups"]  # fmt: skip
 
 
@@ -83,16 +83,26 @@ def refuse(flag: str, argv: Sequence[str]) -> str | None:
     return why_refused(flag)
 
 
+def check_training(settings: Settings, algorithm: type[Algorithm[Any]]) -> Algorithm[Any]:
+    """Return the algorithm with its settings, if all settings fit each other; torch is not loaded.
+
+    Raises:
+        SwiftRLError: what the user must know.
+    """
+    _check(settings)
+    # Reading the algorithm's settings refuses what contradicts itself.
+    built = algorithm(settings[algorithm.Config])
+    _check_reference(settings, built)
+    return built
+
+
 def run_training(settings: Settings, algorithm: type[Algorithm[Any]], command: str) -> int:
     """Check, build and train; return the exit code.
 
     Raises:
         SwiftRLError: what the user must know.
     """
-    _check(settings)
-    # Reading the algorithm's settings refuses what contradicts itself, before torch is loaded.
-    built = algorithm(settings[algorithm.Config])
-    _check_reference(settings, built)
+    built = check_training(settings, algorithm)
     from swiftrl.cli.build import train
 
     return train(settings, built, command)

@@ -134,3 +134,23 @@ def test_torchrun_by_hand(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(losses(tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fsdp", "fsdp3"], "swiftrl: --fsdp fsdp3: expected fsdp2"),
+        (["--learning_rate", "-1"], "swiftrl: --learning_rate"),
+        (["--beta", "-1"], "swiftrl: --beta"),
+    ],
+)
+def test_settings_that_do_not_fit_are_said_once_and_start_nothing(tmp_path, words, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "swiftrl", *TRAIN, *words, "--output_dir", str(tmp_path / "out")],
+        env=os.environ | {"NPROC_PER_NODE": "2"}, capture_output=True, text=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("swiftrl: ")]
+    assert line.startswith(message)
+    assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftrl.cli.command import Command
-from swiftrl.cli.training import load_plugins, run_training, training_groups
+from swiftrl.cli.training import check_training, load_plugins, run_training, training_groups
 from swiftrl.core.config import Settings, options_of, setting
 from swiftrl.core.errors import ConfigError
 from swiftrl.core.parse import flag_values
@@ -75,8 +75,16 @@ def refuse(flag: str, argv: Sequence[str]) -> str | None:
 
 def run(settings: Settings) -> int:
     """Train."""
-    algorithm = ALGORITHMS.get(settings[RlhfConfig].rlhf_type)
-    return run_training(settings, algorithm, "rlhf")
+    return run_training(settings, _algorithm(settings), "rlhf")
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings that do not fit each other."""
+    check_training(settings, _algorithm(settings))
+
+
+def _algorithm(settings: Settings) -> type[Algorithm[Any]]:
+    return ALGORITHMS.get(settings[RlhfConfig].rlhf_type)
 
 
 COMMAND = Command(
@@ -85,6 +93,7 @@ COMMAND = Command(
     "distributions. --rlhf_type picks the algorithm.",
     groups=groups,
     run=run,
+    check=check,
     refuse=refuse,
     shown_in_help=lambda argv: list(
         dict.fromkeys(
